@@ -1,0 +1,218 @@
+"""A run's directory: one folder a stage, each with its lock, its settings (config.json), its log (log.jsonl) and its outputs.
+
+runs/GAME/record/  vae/  series/  rnn/  controller/  evaluate/
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+from tqdm import tqdm
+
+from config import UserError
+
+PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
+# Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
+EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
+# What makes each stage's output, for the sentence that a missing one gets.
+COMMANDS = {
+    "record": "python extract.py {game}",
+    "vae": "python -m vae.train {game}",
+    "series": "python -m rnn.series {game}",
+    "rnn": "python -m rnn.train {game}",
+    "controller": "mpirun python train.py {game}",
+}
+
+
+class Atomic:
+    """`with Atomic(path) as temporary:` write `temporary`; it takes the place of `path` only when the block ends well.
+
+    The temporary name keeps the ending of `path`, which np.savez and Keras look at.
+    """
+
+    def __init__(self, path):
+        self.path = str(path)
+        folder, name = os.path.split(self.path)
+        self.temporary = os.path.join(folder, f".{os.getpid()}.{name}")
+
+    def __enter__(self):
+        return self.temporary
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        elif os.path.exists(self.temporary):
+            os.remove(self.temporary)
+
+
+def write_json(path, value, indent=None):
+    """Write `value` to `path` atomically."""
+    with Atomic(path) as temporary, open(temporary, "w") as file:
+        json.dump(value, file, indent=indent)
+        file.write("\n")
+
+
+def read_json(path):
+    """The value in the JSON file `path`. Raises UserError where it cannot be read."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): restore or remove it") from None
+
+
+class Stage:
+    """`with Stage(run_dir, "vae", settings, seed) as stage:` opens the stage's folder for writing, alone.
+
+    settings: {name: value} of all that decides the outputs. They are written to config.json with the seed, the versions of
+    the packages and the git commit, and compared when the stage is opened again to go on, unless `compare` is false.
+
+    Raises UserError where another process has the folder, or where its outputs were made with other settings.
+    """
+
+    def __init__(self, run_dir, name, settings, seed, compare=True):
+        self.dir = os.path.join(run_dir, name)
+        self.settings = {**settings, "seed": seed}
+        self._compare, self._summary = compare, None
+
+    def path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    def __enter__(self):
+        try:
+            os.makedirs(self.dir, exist_ok=True)
+            self._lock = open(self.path(".lock"), "a")
+        except OSError as error:
+            raise UserError(f"{self.dir} cannot be written ({error.strerror}): choose another --run-dir") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"{self.dir} is in use by another process: wait for it, or choose another --run-dir") from None
+        try:
+            self._write_config()
+        except BaseException:
+            self._lock.close()
+            raise
+        self._began = time.time()
+        return self
+
+    def __exit__(self, kind=None, *exception):
+        if kind is None:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            self.log(stage_seconds=round(time.time() - self._began, 1), peak_memory_mib=peak)
+        self._lock.close()  # which unlocks it
+
+    def _write_config(self):
+        path = self.path("config.json")
+        settings = json.loads(json.dumps(self.settings))  # tuples become lists, as they will be when read
+        if self._compare and os.path.exists(path):
+            before = read_json(path).get("settings", {})
+            for name in sorted(settings.keys() | before.keys()):
+                if name not in EXTENDABLE and settings.get(name) != before.get(name):
+                    raise UserError(
+                        f"{self.dir} was made with {name}={before.get(name)}, not {settings.get(name)}: "
+                        "use the same settings, choose another --run-dir, or remove that folder"
+                    )
+        write_json(
+            path,
+            {
+                "settings": settings,
+                "command": sys.argv,
+                "versions": {name: _version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+                "git_commit": _git_commit(),
+            },
+            indent=1,
+        )
+
+    def log(self, **row):
+        """Append a row to log.jsonl; `time` is in seconds since 1970."""
+        with open(self.path("log.jsonl"), "a") as file:
+            file.write(json.dumps({"time": round(time.time(), 2), **row}) + "\n")
+
+    def summary(self, step, values):
+        """Scalars for TensorBoard, {name: value}, at `step`."""
+        import tensorflow as tf
+
+        if self._summary is None:
+            self._summary = tf.summary.create_file_writer(self.path("tensorboard"))
+        with self._summary.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._summary.flush()
+
+
+def world_keywords(game, args, run_dir):
+    """The keywords of `game`'s real environment: the options given, else what the run in `run_dir` was made with."""
+    before = {}
+    for stage in ("record", "controller"):
+        path = os.path.join(run_dir or "", stage, "config.json")
+        if run_dir and os.path.exists(path):
+            before |= read_json(path)["settings"]
+    keywords = {"preprocess": args.preprocess or before.get("preprocess", "paper")}
+    if game.name == "carracing":
+        keywords["look"] = args.look or before.get("look", "v0")
+    return keywords
+
+
+def digest(path):
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def need(run_dir, stage, file, game):
+    """The path of a file that an earlier stage wrote. Raises UserError, with the command that makes it, where it is missing."""
+    path = os.path.join(run_dir, stage, file)
+    if not os.path.exists(path):
+        where = "" if run_dir == os.path.join("runs", game) else f" --run-dir {run_dir}"
+        raise UserError(f"{path} is missing: run `{COMMANDS[stage].format(game=game)}{where}` first")
+    return path
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit():
+    """The commit of the code that runs, with "+" where tracked files were changed since; None outside a git checkout."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    try:
+        command = ["git", "-C", here, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        answer = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return answer.stdout.strip() or None
+
+
+class Progress:
+    """Progress of a long stage on stderr: a bar on a terminal, elsewhere a plain line at most every `every` seconds."""
+
+    def __init__(self, total, what, initial=0, every=15):
+        self.total, self.what, self.done, self.every = total, what, initial, every
+        self.start = self.last = time.time()
+        self.bar = tqdm(total=total, desc=what, initial=initial) if sys.stderr.isatty() else None
+
+    def add(self, count=1, note=""):
+        """`count` more are done; `note` is shown after the count."""
+        self.done += count
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(count)
+        elif time.time() - self.last >= self.every or self.done >= self.total:
+            self.last = time.time()
+            seconds = self.last - self.start
+            print(f"{self.what} {self.done}/{self.total} {seconds:.0f}s {note}".rstrip(), file=sys.stderr, flush=True)
+
+    def close(self):
+        if self.bar is not None:
+            self.bar.close()

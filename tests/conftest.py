@@ -1,0 +1,66 @@
+"""What tests share: runs with small untrained models, and a way to call the scripts as a user does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import config
+
+config.set_threads(1)
+
+import numpy as np  # noqa: E402  after the thread counts
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+# Three ranks on two cores are refused by Open MPI unless it is told otherwise.
+ENVIRONMENT = {
+    **os.environ,
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+}
+
+
+def run_script(*arguments, ranks=0, check=True):
+    """`python ARGUMENTS`, under `mpirun -n RANKS` where ranks is given; the finished process with its output as text."""
+    launcher = ["mpirun", "-n", str(ranks)] if ranks else []
+    command = [*launcher, sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    return done
+
+
+def make_run(folder, game_name):
+    """A run with an untrained V and M of small size, and first frames that dreams can start from."""
+    import keras
+
+    from rnn.rnn import MDNRNN
+    from vae.vae import ConvVAE
+
+    game = config.GAMES[game_name]
+    keras.utils.set_random_seed(7)
+    rng = np.random.default_rng(7)
+    for stage in ("vae", "rnn"):
+        (folder / stage).mkdir(parents=True)
+    ConvVAE(game.z_size).save(folder / "vae" / "vae.keras")
+    rnn = MDNRNN(game.z_size, game.action_size, 16, 5, game.predict_restart)
+    if game.predict_restart:  # an untrained M would let nobody die, or everybody
+        kernel, bias = (weight.numpy() for weight in rnn.output_layer.weights)
+        kernel[:, 0], bias[0] = rng.normal(0, 6, 16), -8
+        rnn.output_layer.set_weights([kernel, bias])
+    rnn.save(folder / "rnn" / "rnn.keras")
+    first = [rng.integers(-20_000, 20_000, (30, game.z_size)), np.full((30, game.z_size), -20_000)]
+    (folder / "rnn" / "initial_z.json").write_text(json.dumps([part.tolist() for part in first]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def car_run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("car"), "carracing")
+
+
+@pytest.fixture(scope="session")
+def doom_run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("doom"), "doom")

@@ -1,0 +1,132 @@
+"""The house's order: what may import what, and that setup.py, requirements.lock and the Makefile agree with each other."""
+
+import ast
+import re
+import runpy
+import subprocess
+from pathlib import Path
+
+import pytest
+import setuptools
+
+from config import GAMES, SCALES
+
+ROOT = Path(__file__).parent.parent
+# Data flows to the right. A room imports from itself and from what is left of it; bench and tests may import anything.
+ROOMS = ["config", "rundir", "env", "vae", "rnn", "doomrnn", "controller", "scripts"]
+SCRIPTS = ["extract", "train", "evaluate"]
+RANK = {room: rank for rank, room in enumerate(ROOMS)} | dict.fromkeys(SCRIPTS, len(ROOMS) - 1)
+
+
+def imported_modules(source, package=""):
+    """Absolute names of what `source` imports, at any depth; `package` is where it is, for relative imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield package if node.level else node.module
+
+
+def imports_to_the_right(room, source):
+    """The names in `source`, a file of `room`, that are not to the left of it, with what no room may import."""
+    tops = {name.split(".")[0] for name in imported_modules(source, package=room)}
+    return {top for top in tops if RANK.get(top, -1) > RANK[room] or top in ("bench", "tests")}
+
+
+def files_of(room):
+    file = ROOT / f"{room}.py"
+    return [file] if file.exists() else sorted((ROOT / room).glob("**/*.py"))
+
+
+@pytest.mark.parametrize("room", [*ROOMS[:-1], *SCRIPTS])
+def test_rooms_import_only_from_their_left(room):
+    assert files_of(room), f"{room} has no file"
+    for file in files_of(room):
+        assert not imports_to_the_right(room, file.read_text()), file
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import controller",
+        "from rnn.rnn import MDNRNN",
+        "def f():\n    import train as t",
+        "import bench.worlds",
+        "import os, rnn.series",
+    ],
+)
+def test_an_import_to_the_right_is_found(source):
+    assert imports_to_the_right("vae", source)
+
+
+def test_imports_to_the_left_and_of_libraries_pass():
+    source = (
+        "import keras, config\nfrom env import record\nfrom . import vae\nfrom .vae import ConvVAE\nfrom train_tools import x"
+    )
+    assert imports_to_the_right("vae", source) == set()
+
+
+@pytest.fixture
+def metadata(monkeypatch):
+    """The arguments that setup.py gives to setuptools."""
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
+    runpy.run_path(str(ROOT / "setup.py"))
+    return given
+
+
+def test_setup_lists_every_module_and_package(metadata):
+    assert sorted(metadata["py_modules"]) == sorted(file.stem for file in ROOT.glob("*.py") if file.name != "setup.py")
+    assert sorted(metadata["packages"]) == sorted(file.parent.name for file in ROOT.glob("*/__init__.py"))
+
+
+def minor(version):
+    """(3, 10) of "3.10"."""
+    return tuple(int(number) for number in version.split("."))
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_the_lock_pins_every_requirement_above_its_lower_bound(metadata, python):
+    pins = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        name, version, operator, bound = re.fullmatch(
+            r'([a-z0-9-]+)==([0-9.]+)(?:; python_version (<|>=) "([0-9.]+)")?', line
+        ).groups()
+        if operator is None or (minor(python) < minor(bound)) == (operator == "<"):
+            assert name not in pins, f"{name} has two versions for Python {python}"
+            pins[name] = version
+    wanted = metadata["install_requires"] + sum(metadata["extras_require"].values(), [])
+    for requirement in wanted:
+        name, bound = requirement.split(">=")
+        assert minor(pins[name]) >= minor(bound), requirement
+    assert {"swig", "setuptools", "mpich", "keras"} <= pins.keys()  # the Makefile installs the first three by name
+
+
+def make(*arguments):
+    return subprocess.run(["make", "-n", "-C", ROOT, *arguments], capture_output=True, text=True)
+
+
+STAGES = ["extract.py", "-m vae.train", "-m rnn.series", "-m rnn.train", "train.py", "evaluate.py"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("game", GAMES)
+def test_make_run_goes_through_all_stages(game, scale):
+    lines = [line for line in make("run", f"GAME={game}", f"SCALE={scale}").stdout.splitlines() if "--run-dir" in line]
+    arguments = f" {game} --scale {scale} --run-dir runs/{game} --seed 0"
+    assert [line.split(arguments)[0] for line in lines] == [f"python {stage}" for stage in STAGES]
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence", [("GAME=pong", 'there is no game "pong"'), ("SCALE=big", 'there is no scale "big"')]
+)
+def test_make_run_says_what_it_does_not_know(wrong, sentence):
+    answer = make("run", wrong)
+    assert answer.returncode == 2 and sentence in answer.stderr and answer.stdout.count("python") == 0
+
+
+def test_continuous_integration_runs_the_tests():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert "set -euo pipefail" in lines and lines[-1] == "make test"
