@@ -1,0 +1,74 @@
+"""CarRacing: Gymnasium's physics, tracks, rewards and endings, bit for bit, in the pictures that the published agents saw."""
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.box2d import car_racing as gymnasium_car_racing
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import EzPickle
+
+from config import UserError
+from env import checked_action
+from env.look_v0 import LookV0
+from env.preprocess import SIZE, preprocessing
+
+CROP = 84  # of 96 rows: the dashboard below is cut off
+
+
+class LookV3:
+    """What Gymnasium shows today, drawn by Gymnasium itself."""
+
+    def new_track(self, env):
+        pass
+
+    def picture(self, env):
+        """(84, 96, 3) uint8."""
+        return gymnasium_car_racing.CarRacing._render(env, "state_pixels")[:CROP]
+
+
+# How the agent sees the world. A look has new_track(env), called once an episode, and picture(env) -> (84,96,3) uint8.
+LOOKS = {"v0": LookV0, "v3": LookV3}
+
+
+class CarRacing(gymnasium_car_racing.CarRacing):
+    """Gymnasium's CarRacing with observations (64,64,3) uint8.
+
+    look: "v0", the published experiments' picture, or "v3", Gymnasium's of today; the world behind is the same.
+    preprocess: "paper" or "legacy", see env.preprocess.
+    Actions: steering in [-1, 1], gas and brake in [0, 1]. Rewards, as Gymnasium's: -0.1 a step, 1000 / tiles for each tile
+    reached, -100 for leaving the field. An episode ends out of the field or with all tiles reached, and may be stepped on.
+    Raises UserError for an unknown look or preprocess, and in `step` for an action that is not 3 finite numbers.
+    """
+
+    metadata = {"render_modes": ["rgb_array", "state_pixels"], "render_fps": gymnasium_car_racing.FPS}
+
+    def __init__(self, look="v0", preprocess="paper", render_mode=None):
+        if look not in LOOKS:
+            raise UserError(f"there is no look {look!r}: choose one of {', '.join(LOOKS)}")
+        self._look = LOOKS[look]()
+        self._preprocess = preprocessing(preprocess)
+        super().__init__(render_mode=render_mode)
+        EzPickle.__init__(self, look, preprocess, render_mode)  # in place of Gymnasium's own arguments
+        self.observation_space = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+
+    def _create_track(self):
+        if not super()._create_track():
+            return False
+        # One array (tiles, 3) that holds all tiles' colours: Gymnasium changes a touched tile's colour in place.
+        self.tile_colors = np.array([tile.color for tile in self.road])
+        colors = iter(self.tile_colors)
+        self.road_poly = [(quad, color if isinstance(color, tuple) else next(colors)) for quad, color in self.road_poly]
+        for tile, color in zip(self.road, self.tile_colors, strict=True):
+            tile.color = color
+        self._look.new_track(self)
+        return True
+
+    def step(self, action):
+        if self.car is None:
+            raise ResetNeeded("call reset before the first step")
+        return super().step(None if action is None else checked_action(action, 3))  # None: Gymnasium's own, from reset
+
+    def _render(self, mode):
+        """The picture for people ("rgb_array") is Gymnasium's own; "state_pixels" is the observation."""
+        if mode != "state_pixels":
+            return super()._render(mode)
+        return self._preprocess(self._look.picture(self))

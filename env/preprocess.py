@@ -1,0 +1,38 @@
+"""From a cropped frame of a game to the 64x64x3 uint8 that V sees."""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from config import UserError
+
+SIZE = 64
+
+
+def paper(crop):
+    """crop (H,W,3) uint8 resized to (64,64,3) uint8 as the article says: bilinear, a pixel the mean of all that it covers."""
+    return np.array(Image.fromarray(crop).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def legacy(crop):
+    """The same, byte for byte as the authors' released code does it; needed for nothing but that code's own weights.
+
+    Two things happen there by accident. `scipy.misc.imresize`, given floats, first stretches the frame's own smallest and
+    largest value (over all channels) to 0 and 255. And `((1.0 - obs) * 255).round().astype(np.uint8)`, meant for [0, 1], is
+    applied to bytes: not an inversion, but obs - 1 modulo 256.
+    """
+    values = np.arange(256) / 255.0  # the arithmetic is scipy's, in its order: a half must round as it did there
+    low, high = values[crop.min()], values[crop.max()]
+    scale = 255.0 / ((high - low) or 1)
+    stretched = (((values - low) * scale).clip(0, 255) + 0.5).astype(np.uint8)
+    return paper(cv2.LUT(crop, stretched)) - np.uint8(1)
+
+
+MODES = {"paper": paper, "legacy": legacy}
+
+
+def preprocessing(name):
+    """The function `paper` or `legacy`. Raises UserError for another name."""
+    if name not in MODES:
+        raise UserError(f"there is no preprocessing {name!r}: choose one of {', '.join(MODES)}")
+    return MODES[name]

@@ -1,0 +1,83 @@
+"""Recorded episodes on disk: one compressed .npz each, in the original's layout (obs, action) with reward and done added."""
+
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from config import UserError
+from rundir import Atomic
+
+HELD_OUT_EVERY = 20  # one episode in 20 is kept from training
+
+
+def save_npz(path, arrays, level=1):
+    """Write {name: array} as a compressed npz, atomically.
+
+    np.savez_compressed knows only zlib's level 6, which takes several times longer here for a tenth less space.
+    """
+    with Atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+        for name, array in arrays.items():
+            with archive.open(name + ".npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+
+
+def episode_path(folder, index):
+    return os.path.join(folder, f"{index:06d}.npz")
+
+
+def save_episode(path, obs, action, reward, done):
+    """obs (T,64,64,3) uint8, action (T,A), reward (T,), done (T,): frame t, what was done on seeing it, what came of it."""
+    arrays = {
+        "obs": np.asarray(obs, np.uint8),
+        "action": np.asarray(action, np.float16),
+        "reward": np.asarray(reward, np.float32),
+        "done": np.asarray(done, bool),
+    }
+    save_npz(path, arrays)
+
+
+def load_episode(path, action_size, frames=True):
+    """The episode in `path`: obs (T,64,64,3) uint8 (None where `frames` is false), action (T,A) float32.
+
+    Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as episode:
+            obs = episode["obs"] if frames else None
+            action = np.asarray(episode["action"], np.float32)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadEpisode(path, f"cannot be read ({error})") from None
+    if action.ndim != 2 or action.shape[1] != action_size:
+        raise BadEpisode(path, f"has actions of shape {action.shape}, not (T, {action_size})")
+    if len(action) == 0:
+        raise BadEpisode(path, "has no frames")
+    if not np.isfinite(action).all():
+        raise BadEpisode(path, "has actions that are not finite")
+    if frames and (obs.dtype != np.uint8 or obs.shape != (len(action), 64, 64, 3)):
+        raise BadEpisode(path, f"has obs of {obs.dtype} {obs.shape}, not uint8 ({len(action)}, 64, 64, 3)")
+    return obs, action
+
+
+class BadEpisode(UserError):
+    """A file among the recorded episodes that is not a whole episode."""
+
+    def __init__(self, path, what):
+        super().__init__(f"{path} {what}: remove it, or pass --skip-bad")
+
+
+def list_episodes(folder):
+    """The paths of the episodes in `folder`, sorted by name. A file that is still being written begins with a dot."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".npz") and not name.startswith("."))
+    except OSError:
+        names = []
+    return [os.path.join(folder, name) for name in names]
+
+
+def split(episodes):
+    """(training, held out): every 20th of `episodes` is held out, the last where there are fewer than 20."""
+    held_out = episodes[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or episodes[1:][-1:]
+    kept = set(held_out)
+    return [episode for episode in episodes if episode not in kept], held_out

@@ -1,0 +1,62 @@
+"""The random policies: what they draw, and how often."""
+
+import numpy as np
+
+import env
+from config import GAMES
+from env.policies import extraction_policy, uniform_policy
+
+CAR, DOOM = GAMES["carracing"], GAMES["doom"]
+
+
+def test_the_cars_extraction_policy_is_a_random_controller_on_noise():
+    acts = []
+    for seed in range(400):
+        act = extraction_policy(CAR, np.random.default_rng(seed))
+        acts.append([act(t) for t in range(20)])
+    acts = np.array(acts)
+    assert acts.dtype == np.float32 and acts.shape == (400, 20, 3)
+    rng = np.random.default_rng(17)  # the same episode once more, written out
+    scale, weights, bias = rng.uniform(0, 0.01), rng.standard_cauchy((3, 32)), rng.standard_cauchy(3)
+    steer, gas, brake = np.tanh(scale * (weights @ rng.standard_normal(32) + bias))
+    np.testing.assert_allclose(acts[17, 0], [steer, (gas + 1) / 2, np.clip(brake, 0, 1)], rtol=1e-5)
+    spread = acts[:, :, 0].std(axis=1)
+    # Cauchy: |W z| / s is typically some 40, seldom hundreds. Most episodes hardly steer, some throw the wheel about.
+    assert 0.05 < np.median(spread) < 0.4 and 0.02 < (spread > 0.6).mean() < 0.3
+    assert abs(acts[..., 1].mean() - 0.5) < 0.02 and abs((acts[..., 2] == 0).mean() - 0.5) < 0.05
+
+
+def test_dooms_extraction_policy_keeps_an_action_for_up_to_ten_frames():
+    act = extraction_policy(DOOM, np.random.default_rng(0))
+    actions = np.array([act(t) for t in range(20_000)])
+    assert actions.dtype == np.float32 and actions.shape == (20_000, 1)
+    lengths, drawn = _runs(actions[:, 0])
+    assert lengths.min() == 1 and lengths.max() == 10
+    assert abs(drawn.mean()) < 0.03 and abs(drawn.std() - 1 / np.sqrt(3)) < 0.02
+
+    # The original's loop, on other chance.
+    rng = np.random.RandomState(0)
+    repeat, original = rng.randint(1, 11), []
+    for frame in range(20_000):
+        if frame % repeat == 0:
+            action = rng.rand() * 2 - 1
+            repeat = rng.randint(1, 11)
+        original.append(action)
+    shares, expected = (np.bincount(run, minlength=11) / len(run) for run in (lengths, _runs(original)[0]))
+    np.testing.assert_allclose(shares, expected, atol=0.02)
+
+
+def _runs(actions):
+    """(lengths, actions) of the stretches in which the action stays."""
+    starts = np.flatnonzero(np.diff(actions, prepend=2))
+    return np.diff(starts), np.asarray(actions)[starts]
+
+
+def test_uniform_policies_fill_the_action_space():
+    for game in (CAR, DOOM):
+        act, space = uniform_policy(game, np.random.default_rng(0)), env.make(game).action_space
+        actions = np.array([act(t) for t in range(5000)])
+        assert space.contains(actions[0]) and len(np.unique(actions, axis=0)) == 5000
+        np.testing.assert_allclose(actions.min(axis=0), space.low, atol=0.01)
+        np.testing.assert_allclose(actions.max(axis=0), space.high, atol=0.01)
+        np.testing.assert_allclose(actions.mean(axis=0), (space.low + space.high) / 2, atol=0.03)
