@@ -1,0 +1,226 @@
+"""V: the published network and loss, the shuffled stream of frames, and a training that goes on where it was stopped."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from config import UserError
+from env.record import BadEpisode, episode_path, save_episode
+
+TRAIN = ("carracing", "--scale", "smoke", "--batch-size", "10")
+
+
+def record(folder, lengths, action_size=3):
+    """A record/ of episodes with a bar that moves; frame t of episode e has e in its first pixel and t in its second."""
+    os.makedirs(folder / "record", exist_ok=True)
+    for e, length in enumerate(lengths):
+        rng = np.random.default_rng(e)
+        action = rng.uniform(-1, 1, (length, action_size))
+        obs = np.full((length, 64, 64, 3), 90, np.uint8)
+        for t, at in enumerate((32 + np.cumsum(4 * action[:, 0])).astype(int) % 64):
+            obs[t, :, max(at - 4, 0) : at + 4] = (250, 40, 0)
+        obs[:, 0, 0], obs[:, 0, 1] = e, np.arange(length)[:, None]
+        save_episode(episode_path(folder / "record", e), obs, action, np.ones(length), np.arange(length) == length - 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    return record(tmp_path_factory.mktemp("recorded"), [24, 30, 20, 26, 18])
+
+
+def copy_of(recorded, folder):
+    shutil.copytree(recorded / "record", folder / "record")
+    return folder
+
+
+def train(folder, *options):
+    from vae.train import main
+
+    main([*TRAIN, "--run-dir", str(folder), *options])
+
+
+def weights(folder):
+    from vae.vae import load_vae
+
+    return load_vae(str(folder / "vae" / "vae.keras")).get_weights()
+
+
+@pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])
+def test_parameters_and_shapes(z_size, parameters):
+    from vae.vae import ConvVAE
+
+    model = ConvVAE(z_size)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == parameters
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    mu, logvar = model.encode(frames)
+    assert mu.shape == logvar.shape == (3, z_size)
+    np.testing.assert_allclose(model.encode(frames.astype(np.float32) / 255)[0], mu, atol=1e-5)
+    picture = model.decode(mu).numpy()
+    assert picture.shape == (3, 64, 64, 3) and picture.min() >= 0 and picture.max() <= 1
+    noise = np.random.default_rng(1).normal(size=(3, z_size)).astype(np.float32)
+    np.testing.assert_allclose(model.encode_sample(frames, noise), mu + np.exp(logvar / 2) * noise, rtol=1e-5)
+
+
+def test_pixel_transpose_is_conv2d_transpose():
+    import keras
+
+    from vae.vae import PixelTranspose
+
+    layers = [kind(128, 5, strides=2, activation="relu") for kind in (PixelTranspose, keras.layers.Conv2DTranspose)]
+    pixels = np.random.default_rng(0).normal(size=(4, 1, 1, 1024)).astype(np.float32)
+    ours, kerases = (layer(pixels) for layer in layers)
+    layers[1].set_weights(layers[0].get_weights())
+    np.testing.assert_allclose(ours, layers[1](pixels), atol=1e-5)
+    assert ours.shape == kerases.shape == (4, 5, 5, 128)
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 0.001])
+def test_loss_is_the_published_one(tolerance):
+    """Squared errors summed over an image, KL with its floor for each image, both averaged over the batch, in float64."""
+    from vae.vae import ConvVAE
+
+    model = ConvVAE(32, kl_tolerance=tolerance)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    reconstruction = rng.random((3, 64, 64, 3)).astype(np.float32)
+    mu, logvar = (rng.normal(size=(3, 32)).astype(np.float32) * np.array([[0.01], [0.3], [2]], np.float32) for _ in range(2))
+    error = np.square(frames / 255 - reconstruction.astype(float)).sum(axis=(1, 2, 3))
+    kl = 0.5 * (np.square(mu.astype(float)) + np.exp(logvar.astype(float)) - 1 - logvar).sum(axis=1)
+    expected = (error + np.maximum(kl, tolerance * 32)).mean()
+    loss = model.compute_loss(x=frames, y_pred=(reconstruction, mu, logvar))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_saved_with_the_state_of_its_noise(tmp_path):
+    from vae.vae import ConvVAE, load_vae
+
+    model = ConvVAE(32, seed=3)
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    first = model(frames)[0].numpy()
+    model.save(tmp_path / "v.keras")
+    second = model(frames)[0].numpy()
+    loaded = load_vae(str(tmp_path / "v.keras"))
+    assert (loaded(frames)[0].numpy() == second).all() and (first != second).any()
+    assert loaded.get_config()["seed"] == 3
+
+
+def test_unusable_weights_are_named(tmp_path):
+    from rnn.rnn import MDNRNN
+    from vae.vae import ConvVAE, load_vae
+
+    (tmp_path / "cut.keras").write_bytes(b"PK\x03\x04 nothing more")
+    MDNRNN(32, 3, 8).save(tmp_path / "m.keras")
+    broken = ConvVAE(32)
+    values = broken.get_weights()
+    values[4][0, 0, 0, 0] = np.nan
+    broken.set_weights(values)
+    broken.save(tmp_path / "nan.keras")
+    for name, word in {"cut": "read", "m": "MDNRNN", "nan": "not finite", "missing": "read"}.items():
+        with pytest.raises(UserError, match=rf"{name}\.keras.*{word}"):
+            load_vae(str(tmp_path / f"{name}.keras"))
+
+
+def test_stream_gives_each_frame_once_and_mixes_episodes(recorded):
+    from env.record import list_episodes
+    from vae.frames import FrameStream
+
+    def read(seed):
+        paths = list_episodes(recorded / "record")
+        stream = FrameStream(paths, 3, 10, 11, np.random.default_rng(seed), buffer_frames=40)
+        return [batch[:, 0, :2, 0] for batch in stream]
+
+    batches = read(0)
+    assert [len(batch) for batch in batches] == [10] * 11
+    seen = {tuple(frame) for frame in np.concatenate(batches).tolist()}
+    assert len(seen) == 110  # of 118: none twice
+    assert max(len(set(batch[:, 0])) for batch in batches) > 1
+    assert all((a == b).all() for a, b in zip(batches, read(0), strict=True))
+    assert not all((a == b).all() for a, b in zip(batches, read(1), strict=True))
+
+
+def test_shards_hold_each_episode_once():
+    from vae.frames import shards
+
+    parts = shards(250, 0, 0)
+    assert [len(part) for part in parts] == [84, 83, 83]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(250))
+    assert (parts[0] != shards(250, 0, 1)[0]).any()
+
+
+def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeypatch, capsys):
+    import vae.frames
+    from vae.training import Checkpoints
+
+    monkeypatch.setattr(vae.frames, "SHARD_EPISODES", 2)  # two parts in each epoch
+    whole, stopped = copy_of(recorded, tmp_path / "whole"), copy_of(recorded, tmp_path / "stopped")
+    train(whole, "--epochs", "2")
+    train(stopped, "--epochs", "1")
+    save = Checkpoints.save
+
+    def save_and_stop(self, model, done):
+        save(self, model, done)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, "--epochs", "2")  # one more part, of two
+    monkeypatch.setattr(Checkpoints, "save", save)
+    train(stopped, "--epochs", "2")
+    assert all((a == b).all() for a, b in zip(weights(whole), weights(stopped), strict=True))
+
+    rows = [json.loads(line) for line in (stopped / "vae" / "log.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "loss" in row]
+    lengths = np.array([24, 30, 20, 26])  # the fifth is held out
+    updates = [sum(lengths[chosen]) // 10 for epoch in (0, 1) for chosen in vae.frames.shards(4, 0, epoch)]
+    assert [(row["epoch"], row["part"]) for row in rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert [row["updates"] for row in rows] == np.cumsum(updates).tolist()
+    assert [("val_loss" in row) for row in rows] == [False, True, False, True]
+    assert os.listdir(stopped / "vae" / "tensorboard")
+    assert json.loads((stopped / "vae" / "config.json").read_text())["settings"]["vae_epochs"] == 2
+    capsys.readouterr()
+    before = (stopped / "vae" / "vae.keras").read_bytes()
+    train(stopped, "--epochs", "2")
+    assert "finished" in capsys.readouterr().out and (stopped / "vae" / "vae.keras").read_bytes() == before
+
+
+def spoil(folder, kind):
+    path = episode_path(folder / "record", 1)
+    if kind == "empty":
+        open(path, "w").close()
+    elif kind == "truncated":
+        os.truncate(path, os.path.getsize(path) // 2)
+    elif kind == "shape":
+        save_episode(path, np.zeros((30, 32, 32, 3), np.uint8), np.zeros((30, 3)), np.zeros(30), np.zeros(30, bool))
+    elif kind == "content":  # headers are right, the compressed frames are not
+        with open(path, "r+b") as file:
+            file.seek(600)
+            file.write(b"\xff" * 200)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["empty", "truncated", "shape", "content"])
+def test_bad_episode_is_named_and_can_be_skipped(recorded, tmp_path, kind, capsys):
+    copy_of(recorded, tmp_path)
+    path = spoil(tmp_path, kind)
+    with pytest.raises(BadEpisode, match="000001.npz.*--skip-bad"):
+        train(tmp_path)
+    assert not os.path.exists(tmp_path / "vae" / "vae.keras")
+    shutil.rmtree(tmp_path / "vae", ignore_errors=True)
+    train(tmp_path, "--skip-bad")
+    assert path in capsys.readouterr().err
+    assert all(np.isfinite(weight).all() for weight in weights(tmp_path))
+
+
+def test_what_cannot_be_trained_on_is_said(tmp_path, recorded):
+    with pytest.raises(UserError, match="python extract.py carracing"):
+        train(tmp_path)
+    copy_of(recorded, tmp_path)
+    with pytest.raises(UserError, match="100 frames to train on, fewer than a batch of 500"):
+        train(tmp_path, "--batch-size", "500")
+    with pytest.raises(UserError, match="the loss became"):
+        train(tmp_path, "--learning-rate", "1e30")
+    assert not os.path.exists(tmp_path / "vae" / "vae.keras")

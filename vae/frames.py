@@ -1,0 +1,153 @@
+"""Recorded frames as a stream of shuffled batches that needs the same memory for any number of episodes."""
+
+import hashlib
+import json
+import math
+import sys
+import zipfile
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+from config import UserError
+from env.record import BadEpisode, list_episodes, load_episode
+from rundir import need
+
+FRAME_SHAPE = (64, 64, 3)
+BUFFER_FRAMES = 8192  # 100 MB: eight episodes of the car, or 26 of Doom, are mixed
+SHARD_EPISODES = 100  # a checkpoint is written after each; a car's 100,000 frames take a few minutes
+HELD_OUT_EPISODES, HELD_OUT_FRAMES = 40, 2000
+
+
+def recorded(run_dir, game, skip_bad=False):
+    """(paths, lengths in frames) of the episodes in `run_dir`/record, checked by their headers alone, which is quick.
+
+    Raises UserError where there are none, and BadEpisode for a file that is no episode, which `skip_bad` prints and skips.
+    """
+    folder = f"{run_dir}/record"
+    paths = list_episodes(folder) or [need(run_dir, "record", "000000.npz", game.name)]
+    good = {}
+    for path in paths:
+        try:
+            good[path] = episode_length(path, game.action_size)
+        except BadEpisode as error:
+            _skip(error, skip_bad)
+    if not good:
+        raise UserError(f"{folder} has no good episode: remove its files and run `python extract.py {game.name}` again")
+    return list(good), list(good.values())
+
+
+def episode_length(path, action_size):
+    """T of the episode in `path`, from its zip directory and array headers. Raises BadEpisode."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (obs, obs_type), (action, _) = (_header(archive, name) for name in ("obs", "action"))
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadEpisode(path, f"cannot be read ({error})") from None
+    if len(action) != 2 or action[1] != action_size or action[0] == 0:
+        raise BadEpisode(path, f"has actions of shape {action}, not (T, {action_size})")
+    if obs_type != np.uint8 or obs != (action[0], *FRAME_SHAPE):
+        raise BadEpisode(path, f"has obs of {obs_type} {obs}, not uint8 {(action[0], *FRAME_SHAPE)}")
+    return action[0]
+
+
+def _header(archive, name):
+    """(shape, dtype) of an array in an open npz."""
+    with archive.open(name + ".npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def fingerprint(paths, lengths):
+    """A short text that tells one set of episodes from another, by their names and lengths."""
+    names = [path.rpartition("/")[2] for path in paths]
+    return f"{len(paths)} ({hashlib.sha256(json.dumps([names, lengths]).encode()).hexdigest()[:8]})"
+
+
+def shards(count, seed, epoch):
+    """Indices of `count` episodes in this epoch's random order, as a list of arrays of nearly equal size."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.array_split(order, math.ceil(count / SHARD_EPISODES))
+
+
+class FrameStream:
+    """`updates` batches (B,64,64,3) uint8 of the frames of the episodes `paths`, in this order but mixed by a shuffle buffer.
+
+    Arriving frames take random slots of the buffer, and what was there goes out. With updates = frames // batch each frame
+    comes once, but for those at the end that fill no batch; frames of an episode that is skipped are made up for by others
+    again. What comes out depends on `rng`, a NumPy Generator, and the files alone.
+
+    A BadEpisode that is not skipped is kept in `error` too: what `dataset` raises is TensorFlow's own.
+    """
+
+    def __init__(self, paths, action_size, batch, updates, rng, skip_bad=False, buffer_frames=BUFFER_FRAMES):
+        self.paths, self.action_size, self.batch, self.updates = paths, action_size, batch, updates
+        self.rng, self.skip_bad = rng, skip_bad
+        self.capacity = max(buffer_frames // batch, 1) * batch
+        self.error = None
+
+    def dataset(self):
+        """The stream as a tf.data.Dataset, which runs it in a thread of its own."""
+        signature = tf.TensorSpec((self.batch, *FRAME_SHAPE), tf.uint8)
+        return tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature).prefetch(4)
+
+    def __iter__(self):
+        buffer = np.empty((self.capacity, *FRAME_SHAPE), np.uint8)
+        held = left = 0
+        try:
+            for frames in self._in_order():
+                if held < self.capacity:
+                    buffer[held : held + self.batch] = frames
+                    held += self.batch
+                else:
+                    slots = self.rng.choice(held, self.batch, replace=False)
+                    out = buffer[slots]
+                    buffer[slots] = frames
+                    left += 1
+                    yield out
+            if not held:
+                raise UserError("the recorded episodes cannot be read: record them again")
+        except UserError as error:
+            self.error = error
+            raise
+        while left < self.updates:
+            for slots in self.rng.permutation(held).reshape(-1, self.batch)[: self.updates - left]:
+                left += 1
+                yield buffer[slots]
+
+    def _in_order(self):
+        rest = np.empty((0, *FRAME_SHAPE), np.uint8)
+        for path in self.paths:
+            try:
+                obs, _ = load_episode(path, self.action_size)
+            except BadEpisode as error:
+                _skip(error, self.skip_bad)
+                continue
+            rest = np.concatenate([rest, obs])
+            whole = len(rest) - len(rest) % self.batch
+            yield from rest[:whole].reshape(-1, self.batch, *FRAME_SHAPE)
+            rest = rest[whole:]
+
+
+def held_out_frames(paths, action_size, batch, skip_bad=False):
+    """At most 2000 frames (N,64,64,3) uint8, evenly from at most 40 episodes of `paths`; N % batch == 0 if N > batch."""
+    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, HELD_OUT_EPISODES).astype(int))] if paths else []
+    frames = [np.empty((0, *FRAME_SHAPE), np.uint8)]
+    for path in paths:
+        try:
+            obs, _ = load_episode(path, action_size)
+        except BadEpisode as error:
+            _skip(error, skip_bad)
+            continue
+        frames.append(obs[np.unique(np.linspace(0, len(obs) - 1, HELD_OUT_FRAMES // len(paths)).astype(int))])
+    frames = np.concatenate(frames)
+    return frames[: len(frames) // batch * batch] if len(frames) > batch else frames
+
+
+def _skip(error, skip_bad):
+    if not skip_bad:
+        raise error
+    print(f"skipped: {error}", file=sys.stderr)

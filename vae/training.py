@@ -1,0 +1,78 @@
+"""What the trainings of V and of M share: checkpoints, progress with a stop at a loss that is no number, and their records."""
+
+import glob
+import math
+import os
+
+import keras
+
+from config import UserError
+from rundir import Atomic
+
+
+class Checkpoints:
+    """Weights, optimizer state and noise state after each part of a training, in `folder`. Only the last one is kept.
+
+    The number of parts that are done is in the file's name, so that it changes in the same instant as the weights.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    @property
+    def done(self):
+        """How many parts are done, 0 before the first."""
+        return max((self._number(path) for path in self._files()), default=0)
+
+    def save(self, model, done):
+        path = os.path.join(self.folder, f"checkpoint-{done:06d}.weights.h5")
+        with Atomic(path) as temporary:
+            model.save_weights(temporary)
+        for other in self._files():
+            if other != path:
+                os.remove(other)
+
+    def restore(self, model):
+        """Put the last checkpoint, where there is one, into the compiled `model`. Returns how many parts are done.
+
+        Raises UserError where the file cannot be read.
+        """
+        if self.done:
+            path = os.path.join(self.folder, f"checkpoint-{self.done:06d}.weights.h5")
+            model.optimizer.build(model.trainable_variables)
+            try:
+                model.load_weights(path)
+            except (OSError, ValueError, KeyError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise UserError(f"{path} cannot be read ({reason}): remove it to start this training again") from None
+        return self.done
+
+    def _files(self):
+        return glob.glob(os.path.join(glob.escape(self.folder), "checkpoint-*.weights.h5"))
+
+    @staticmethod
+    def _number(path):
+        return int(os.path.basename(path).split("-")[1].split(".")[0])
+
+
+class Watch(keras.callbacks.Callback):
+    """Adds each update to `progress`. Raises UserError at a loss that is not finite, before a checkpoint can keep it."""
+
+    def __init__(self, progress):
+        super().__init__()
+        self.progress = progress
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss}: the last checkpoint is kept; lower --learning-rate and train into another --run-dir"
+            )
+        self.progress.add(1, f"loss {loss:.4f}")
+
+
+def record(stage, title, updates, values, **where):
+    """`values` {name: number} after `updates` updates: printed, logged with `where` (epoch, ...), and for TensorBoard."""
+    stage.log(**where, updates=updates, **values)
+    stage.summary(updates, values)
+    print(title + ": " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()), flush=True)

@@ -1,0 +1,131 @@
+"""V: the convolutional variational autoencoder that turns a 64x64 frame into a latent vector z, and back.
+
+Architecture and loss are those of the article's appendix "Variational Autoencoder" and of the original's vae/vae.py.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from config import UserError
+
+FRAME_SHAPE = (64, 64, 3)
+
+
+@keras.saving.register_keras_serializable("world_models")
+class ConvVAE(keras.Model):
+    """V with `z_size` latent dimensions: 4,348,547 parameters with 32, 4,446,915 with 64.
+
+    kl_tolerance: nats for each latent dimension that the KL term leaves free. seed: of the noise that is drawn in training;
+    the state of its generator is saved with the weights, so that a resumed training goes on with the noise that was due.
+
+    `fit` takes frames (B,64,64,3) and reports loss, reconstruction and kl, in nats for an image.
+    """
+
+    def __init__(self, z_size, kl_tolerance=0.5, seed=0, **keywords):
+        super().__init__(**keywords)
+        self.z_size, self.kl_tolerance, self.seed = z_size, kl_tolerance, seed
+        self.encoder = _encoder(z_size)
+        self.decoder = _decoder(z_size)
+        self.noise = keras.random.SeedGenerator(seed)
+        self.trackers = [keras.metrics.Mean(name=name) for name in ("reconstruction", "kl")]
+        self.built = True
+
+    def get_config(self):
+        return {**super().get_config(), "z_size": self.z_size, "kl_tolerance": self.kl_tolerance, "seed": self.seed}
+
+    def save_own_variables(self, store):  # Keras itself leaves out a seed generator's state
+        store["noise"] = self.noise.state.numpy()
+
+    def load_own_variables(self, store):
+        self.noise.state.assign(store["noise"])
+
+    def encode(self, frames):
+        """(mu, logvar), each (B,Z), of frames (B,64,64,3), uint8 or float in [0, 1]."""
+        return self.encoder(_scaled(frames))
+
+    def encode_sample(self, frames, noise):
+        """z (B,Z) = mu + sigma * noise, for frames (B,64,64,3) and standard normal noise (B,Z)."""
+        mu, logvar = self.encode(frames)
+        return mu + tf.exp(logvar / 2) * noise
+
+    def decode(self, z):
+        """Frames (B,64,64,3), float in [0, 1], of z (B,Z)."""
+        return self.decoder(z)
+
+    def call(self, frames):
+        """(reconstruction (B,64,64,3), mu (B,Z), logvar (B,Z)): what the loss is made of. z is sampled, always."""
+        mu, logvar = self.encode(frames)
+        noise = keras.random.normal(tf.shape(mu), seed=self.noise)
+        return self.decode(mu + tf.exp(logvar / 2) * noise), mu, logvar
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Sum of squared errors plus KL, both for an image and then averaged over the batch.
+
+        The KL is not pushed below kl_tolerance for each dimension: max(KL, kl_tolerance * z_size), as in the original.
+        """
+        reconstruction, mu, logvar = y_pred
+        error = tf.reduce_mean(tf.reduce_sum(tf.square(_scaled(x) - reconstruction), axis=(1, 2, 3)))
+        kl = -0.5 * tf.reduce_sum(1 + logvar - tf.square(mu) - tf.exp(logvar), axis=1)
+        kl = tf.reduce_mean(tf.maximum(kl, self.kl_tolerance * self.z_size))
+        for tracker, value in zip(self.trackers, (error, kl), strict=True):
+            tracker.update_state(value)
+        return error + kl
+
+
+@keras.saving.register_keras_serializable("world_models")
+class PixelTranspose(keras.layers.Conv2DTranspose):
+    """Conv2DTranspose of pictures of one pixel, as one matrix product: a fifth less time for a whole update on a CPU."""
+
+    def call(self, inputs):
+        """(B,1,1,C) -> (B,*kernel_size,filters)."""
+        pixels = tf.matmul(inputs[:, 0, 0], tf.reshape(self.kernel, (-1, inputs.shape[-1])), transpose_b=True)
+        return self.activation(tf.reshape(pixels, (-1, *self.kernel.shape[:3])) + self.bias)
+
+
+def _scaled(frames):
+    frames = tf.convert_to_tensor(frames)
+    return tf.cast(frames, tf.float32) / 255 if frames.dtype == tf.uint8 else tf.cast(frames, tf.float32)
+
+
+def _encoder(z_size):
+    frames = x = keras.Input(FRAME_SHAPE)
+    for filters in (32, 64, 128, 256):  # 64 -> 31 -> 14 -> 6 -> 2 pixels
+        x = keras.layers.Conv2D(filters, 4, strides=2, activation="relu")(x)
+    x = keras.layers.Flatten()(x)  # (B,1024), height then width then channels
+    mu, logvar = keras.layers.Dense(z_size, name="mu")(x), keras.layers.Dense(z_size, name="logvar")(x)
+    return keras.Model(frames, (mu, logvar), name="encoder")
+
+
+def _decoder(z_size):
+    z = keras.Input((z_size,))
+    x = keras.layers.Dense(1024)(z)
+    x = keras.layers.Reshape((1, 1, 1024))(x)
+    x = PixelTranspose(128, 5, strides=2, activation="relu")(x)  # 1 -> 5 -> 13 -> 30 -> 64 pixels
+    for filters, size in ((64, 5), (32, 6)):
+        x = keras.layers.Conv2DTranspose(filters, size, strides=2, activation="relu")(x)
+    x = keras.layers.Conv2DTranspose(3, 6, strides=2, activation="sigmoid")(x)
+    return keras.Model(z, x, name="decoder")
+
+
+def load_vae(path):
+    """The ConvVAE in the .keras file `path`. Raises UserError, naming the file, as `load_checked` does."""
+    return load_checked(path, ConvVAE)
+
+
+def load_checked(path, kind):
+    """The model of class `kind` in the .keras file `path`, not compiled.
+
+    Raises UserError, naming the file, where it cannot be read, holds another kind of model, or has a weight that is not finite.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # zip, HDF5, JSON and Keras each raise their own, and none of them share a parent
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path} cannot be read as a {kind.__name__} ({reason}): make it again") from None
+    if not isinstance(model, kind):
+        raise UserError(f"{path} holds a {type(model).__name__}, not a {kind.__name__}: make it again")
+    for weight in model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise UserError(f"{path} has values in {weight.path} that are not finite: make it again")
+    return model
