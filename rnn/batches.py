@@ -1,0 +1,105 @@
+"""Sequences for M from series.npz: whole episodes (the car), or streams through all episodes (Doom).
+
+A plan yields (index (B,L+1), mask (B,L)): frames in the series' flat arrays, L transitions between neighbours, and 1 where a
+transition counts, 0 where a row is padded. All batches of a training have the same shape.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from config import UserError
+from rnn.stored import memory_maps
+
+
+class Series:
+    """series.npz through memory maps: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names."""
+
+    def __init__(self, path):
+        """Raises UserError, naming the file, where it cannot be read or its arrays do not fit together."""
+        arrays = memory_maps(path)
+        try:
+            self.mu, self.logvar, self.action = (arrays[name] for name in ("mu", "logvar", "action"))
+            self.length, self.episode, self.vae = np.array(arrays["length"]), arrays["episode"].tolist(), str(arrays["vae"])
+        except KeyError as error:
+            raise UserError(f"{path} has no array {error}: remove it and make it again") from None
+        self.start = np.concatenate([[0], np.cumsum(self.length)[:-1]]).astype(np.int64)
+        frames = {len(array) for array in (self.mu, self.logvar, self.action)} | {int(self.length.sum())}
+        if len(frames) != 1 or len(self.length) != len(self.episode) or self.mu.shape != self.logvar.shape:
+            raise UserError(f"{path} has arrays of lengths that do not fit together: remove it and make it again")
+        self.first = np.zeros(len(self.mu), np.float32)  # 1 at each episode's first frame
+        self.first[self.start] = 1
+
+    def frames(self, episode):
+        """Indices of the frames of episode number `episode`."""
+        return np.arange(self.start[episode], self.start[episode] + self.length[episode])
+
+    def batch(self, index, mask):
+        """What M is trained on: mu, logvar (B,L+1,Z), action (B,L,A), all float16; restart (B,L+1), mask (B,L) float32."""
+        return {
+            "mu": self.mu[index],
+            "logvar": self.logvar[index],
+            "action": self.action[index[:, :-1]],
+            "restart": self.first[index],
+            "mask": mask,
+        }
+
+    def dataset(self, plan, batch, length):
+        """The batches of `plan`, a list or a generator made by one of the functions below, as a tf.data.Dataset."""
+        z, a = self.mu.shape[1], self.action.shape[1]
+        signature = {
+            "mu": tf.TensorSpec((batch, length + 1, z), tf.float16),
+            "logvar": tf.TensorSpec((batch, length + 1, z), tf.float16),
+            "action": tf.TensorSpec((batch, length, a), tf.float16),
+            "restart": tf.TensorSpec((batch, length + 1), tf.float32),
+            "mask": tf.TensorSpec((batch, length), tf.float32),
+        }
+        batches = (self.batch(index, mask) for index, mask in plan)
+        return tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(2)
+
+
+def whole_episodes(series, episodes, batch, length):
+    """One row for each of `episodes`, in this order: its first `length` transitions, padded where it has fewer."""
+    for at in range(0, len(episodes), batch):
+        rows = [series.frames(episode)[: length + 1] for episode in episodes[at : at + batch]]
+        yield _padded(rows, batch, length)
+
+
+def streams(series, episodes, batch, length):
+    """The episodes one after another, cut into `batch` streams; batch k holds the k-th `length` transitions of each.
+
+    The last frame of a chunk is the first of the next one, so that each transition is seen. The transition from an episode's
+    last frame leads to the next episode's first, where restart is 1. Transitions at the end that fill no chunk are left out.
+    """
+    order = np.concatenate([series.frames(episode) for episode in episodes])
+    chunks = (len(order) - 1) // (batch * length)
+    begin = np.arange(batch)[:, None] * chunks * length + np.arange(length + 1)
+    for chunk in range(chunks):
+        yield order[begin + chunk * length], np.ones((batch, length), np.float32)
+
+
+def episode_streams(series, episodes, batch, length):
+    """Each episode in a row of its own, from its first frame to the next episode's first, in as many chunks as it takes.
+
+    This measures all transitions of `episodes` as `streams` would see them, and none in the middle of an episode of which the
+    beginning was not seen.
+    """
+    nearest = sorted(range(len(episodes)), key=lambda i: series.length[episodes[i]])  # together: less padding
+    for at in range(0, len(nearest), batch):
+        rows = []
+        for i in nearest[at : at + batch]:
+            following = series.start[episodes[(i + 1) % len(episodes)]]
+            rows.append(np.append(series.frames(episodes[i]), following))
+        longest = max(len(row) for row in rows) - 1
+        chunks = -(-longest // length)
+        index, mask = _padded(rows, batch, chunks * length)
+        for chunk in range(chunks):
+            here = slice(chunk * length, (chunk + 1) * length)
+            yield index[:, here.start : here.stop + 1], mask[:, here]
+
+
+def _padded(rows, batch, length):
+    index, mask = np.zeros((batch, length + 1), np.int64), np.zeros((batch, length), np.float32)
+    for b, row in enumerate(rows):
+        index[b, : len(row)], index[b, len(row) :] = row, row[-1]
+        mask[b, : len(row) - 1] = 1
+    return index, mask

@@ -1,0 +1,106 @@
+"""M: the LSTM with a mixture density head that predicts the next latent vector z from the present one and the action.
+
+Architecture as in the article's appendix "Mixture Density Network + Recurrent Neural Network" and in the original's
+rnn/rnn.py and doomrnn.py: the Gaussians are mixed for each latent dimension separately, and log_std is not clamped.
+"""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from rnn.lstm import lstm_sequence
+from vae.vae import load_checked
+
+
+class MixtureParams(NamedTuple):
+    """What M says of the next step: mixtures of K Gaussians for each of Z dimensions, and the logit of a restart."""
+
+    logits: tf.Tensor  # (...,Z,K), log weights, not normalized
+    mean: tf.Tensor  # (...,Z,K)
+    log_std: tf.Tensor  # (...,Z,K)
+    restart_logit: tf.Tensor | None  # (...,), None where M does not predict restarts
+
+
+@keras.saving.register_keras_serializable("world_models")
+class MDNRNN(keras.Model):
+    """M: 422,368 parameters for the car (32, 3, 256), 1,678,785 for Doom (64, 1, 512, predict_restart=True).
+
+    The input of a step is z, the action and, with predict_restart, a flag that is 1 where an episode begins; the state is
+    zeroed there. `state` is always the pair (h, c), each (B,H) float32.
+    """
+
+    def __init__(self, z_size, action_size, rnn_size, num_mixture=5, predict_restart=False, **keywords):
+        super().__init__(**keywords)
+        self.z_size, self.action_size, self.rnn_size = z_size, action_size, rnn_size
+        self.num_mixture, self.predict_restart = num_mixture, predict_restart
+        self.cell = keras.layers.LSTMCell(rnn_size)  # Keras starts the forget gate's bias at 1, as the original does
+        self.cell.build((None, z_size + action_size + predict_restart))
+        self.output_layer = keras.layers.Dense(z_size * num_mixture * 3 + predict_restart)
+        self.output_layer.build((None, rnn_size))
+        self.built = True
+
+    def get_config(self):
+        names = ("z_size", "action_size", "rnn_size", "num_mixture", "predict_restart")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def initial_state(self, batch):
+        """The state (h, c) of zeros, each (batch,H)."""
+        return tf.zeros((batch, self.rnn_size)), tf.zeros((batch, self.rnn_size))
+
+    def sequence(self, z, action, restart=None, state=None):
+        """Teacher-forced: (params over (B,T,...), the state after T steps) for z (B,T,Z), action (B,T,A), restart (B,T).
+
+        `state` is that before the first step, by default zeros. Has gradients for M's weights only, not for its arguments.
+        """
+        if state is None:
+            state = self.initial_state(tf.shape(z)[0])
+        keep = None if restart is None or not self.predict_restart else 1 - tf.cast(restart, tf.float32)
+        hidden, state = lstm_sequence(self.cell, self._inputs(z, action, restart), state, keep)
+        return self.head(hidden), state
+
+    def step(self, z, action, state, restart=None):
+        """One step: (params over (B,...), the next state) for z (B,Z), action (B,A), restart (B,).
+
+        No `restart` means that no episode begins here.
+        """
+        state = self.advance(z, action, state, restart)
+        return self.head(state[0]), state
+
+    def advance(self, z, action, state, restart=None):
+        """The next state alone, which is all that an agent in the real world needs."""
+        if restart is not None and self.predict_restart:
+            state = [(1 - tf.cast(restart, tf.float32))[:, None] * part for part in state]
+        _, (h, c) = self.cell(self._inputs(z, action, restart), list(state))
+        return h, c
+
+    def head(self, h):
+        """MixtureParams (...) for h (...,H). The layer's numbers are the restart's logit, then K + K + K for each dimension."""
+        numbers = self.output_layer(h)
+        restart_logit = None
+        if self.predict_restart:
+            restart_logit, numbers = numbers[..., 0], numbers[..., 1:]
+        shape = tf.concat([tf.shape(numbers)[:-1], [self.z_size, 3 * self.num_mixture]], axis=0)
+        return MixtureParams(*tf.split(tf.reshape(numbers, shape), 3, axis=-1), restart_logit)
+
+    def mixture(self, params, temperature=1.0):
+        """The distribution of the next z (...,Z): a TFP mixture for each dimension.
+
+        Temperature t divides the logits by t and multiplies each Gaussian's variance by t.
+        """
+        return tfp.distributions.MixtureSameFamily(
+            tfp.distributions.Categorical(logits=params.logits / temperature),
+            tfp.distributions.Normal(params.mean, tf.exp(params.log_std) * temperature**0.5),
+        )
+
+    def _inputs(self, z, action, restart):
+        parts = [z, action]
+        if self.predict_restart:
+            parts.append(tf.zeros_like(z[..., :1]) if restart is None else restart[..., None])
+        return tf.concat([tf.cast(part, tf.float32) for part in parts], axis=-1)
+
+
+def load_rnn(path):
+    """The MDNRNN in the .keras file `path`. Raises UserError, naming the file, as `load_checked` does."""
+    return load_checked(path, MDNRNN)

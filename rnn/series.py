@@ -1,0 +1,137 @@
+"""Encode all recorded frames by V: record/*.npz + vae/vae.keras -> series/series.npz.   python -m rnn.series GAME
+
+series.npz has, flat over the frames of all episodes, mu (F,Z), logvar (F,Z) and action (F,A), float16 as in the original;
+length (E,) int32, the frames of each episode; episode (E,), their file names; and vae, the digest of the V that made it.
+"""
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from config import CommandLine, UserError, load_tensorflow, run_script
+from rundir import Progress, Stage, digest, need, read_json, write_json
+
+ENCODE_FRAMES = 250
+SAVE_EVERY = 20  # episodes between notes of the progress
+
+
+def main(argv=None):
+    command = CommandLine("Encode all recorded frames by V, for the training of M.")
+    command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
+    command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
+    game, args = command.parse(argv)
+    vae_path = need(args.run_dir, "vae", "vae.keras", game.name)
+    load_tensorflow(args.threads)
+
+    from rnn.stored import memory_maps
+    from vae.frames import fingerprint, recorded
+
+    paths, lengths = recorded(args.run_dir, game, args.skip_bad)
+    made_by = digest(vae_path)
+    with Stage(args.run_dir, "series", {"episodes": fingerprint(paths, lengths)}, args.seed) as stage:
+        if os.path.exists(stage.path("series.npz")):
+            if str(memory_maps(stage.path("series.npz"))["vae"]) != made_by:
+                raise UserError(other_v(stage.path("series.npz"), vae_path, game.name))
+            print(f"{stage.path('series.npz')} is finished")
+            return
+        _encode_all(game, args, stage, paths, vae_path, made_by)
+
+
+def other_v(series_path, vae_path, game_name):
+    """The sentence for a series that another V made."""
+    folder = os.path.dirname(series_path)
+    return f"{series_path} was not made by {vae_path}: remove {folder} and run `python -m rnn.series {game_name}`"
+
+
+def _encode_all(game, args, stage, paths, vae_path, made_by):
+    """Encode the episodes `paths`, from where a stopped run of the same V was, and write series.npz."""
+    import numpy as np
+    import tensorflow as tf
+
+    from env.record import BadEpisode, load_episode
+    from vae.vae import load_vae
+
+    model = load_vae(vae_path)
+    signature = [tf.TensorSpec((None, 64, 64, 3), tf.uint8)]
+    encode = tf.function(model.encode, input_signature=signature, autograph=False)
+
+    def load(path):
+        try:
+            return load_episode(path, game.action_size)
+        except BadEpisode as error:
+            if not args.skip_bad:
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+
+    partial = _Partial(stage, {"mu": model.z_size, "logvar": model.z_size, "action": game.action_size}, made_by)
+    progress = Progress(len(paths), "episodes encoded", initial=partial.read)
+    left = paths[partial.read :]
+    with ThreadPoolExecutor(1) as pool:  # reads the next episode while this one is encoded
+        following = pool.submit(load, left[0]) if left else None
+        for path, next_path in zip(left, [*left[1:], None], strict=True):
+            episode = following.result()
+            following = pool.submit(load, next_path) if next_path else None
+            arrays = None
+            if episode is not None:
+                obs, action = episode
+                coded = [encode(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
+                mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*coded, strict=True))
+                if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
+                    raise UserError(f"{vae_path} makes values of {path} that float16 cannot hold: train V again")
+                arrays = {"mu": mu, "logvar": logvar, "action": action.astype(np.float16)}
+            partial.append(os.path.basename(path), arrays)
+            progress.add()
+    progress.close()
+    partial.finish(stage.path("series.npz"))
+    stage.log(episodes=len(partial.length), frames=sum(partial.length))
+    print(f"{stage.path('series.npz')}: {sum(partial.length)} frames of {len(partial.length)} episodes")
+
+
+class _Partial:
+    """The series so far: raw files that episodes are appended to, and a note (partial.json) of how far they are good."""
+
+    def __init__(self, stage, widths, made_by):
+        """widths: {array name: numbers for a frame}. A note that was made by another V than `made_by` counts for nothing."""
+        self.note, self.widths, self.made_by = stage.path("partial.json"), widths, made_by
+        before = read_json(self.note) if os.path.exists(self.note) else {}
+        if before.get("vae") != made_by:
+            before = {"read": 0, "length": [], "episode": []}
+        self.read, self.length, self.episode = before["read"], before["length"], before["episode"]
+        self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in widths}
+        for name, file in self.files.items():
+            file.truncate(2 * widths[name] * sum(self.length))
+
+    def append(self, name, arrays):
+        """Add an episode's {array name: (T,width) float16}; None for one that was skipped."""
+        self.read += 1
+        if arrays is not None:
+            for key, array in arrays.items():
+                self.files[key].write(array.tobytes())
+            self.length.append(len(array))
+            self.episode.append(name)
+        if self.read % SAVE_EVERY == 0:
+            for file in self.files.values():
+                file.flush()
+            note = {"vae": self.made_by, "read": self.read, "length": self.length, "episode": self.episode}
+            write_json(self.note, note)
+
+    def finish(self, path):
+        """Pack everything into `path` and remove the raw files."""
+        import numpy as np
+
+        from rnn.stored import pack
+
+        if not self.length:
+            raise UserError("none of the recorded episodes can be read: record them again")
+        for file in self.files.values():
+            file.close()
+        frames = sum(self.length)
+        arrays = {key: (file.name, "float16", (frames, self.widths[key])) for key, file in self.files.items()}
+        pack(path, {**arrays, "length": np.array(self.length, np.int32), "episode": self.episode, "vae": self.made_by})
+        for leftover in (self.note, *(file.name for file in self.files.values())):
+            if os.path.exists(leftover):
+                os.remove(leftover)
+
+
+if __name__ == "__main__":
+    run_script(main)

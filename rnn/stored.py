@@ -1,0 +1,54 @@
+"""Arrays in an uncompressed .npz, written without holding them in memory and read through memory maps."""
+
+import os
+import shutil
+import struct
+import zipfile
+
+import numpy as np
+
+from config import UserError
+from rundir import Atomic
+
+
+def pack(path, arrays):
+    """Write {name: array, list, text, or (raw file, dtype, shape)} as an uncompressed npz, atomically. np.load reads it too."""
+    with Atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, value in arrays.items():
+            with archive.open(name + ".npy", "w", force_zip64=True) as file:
+                if isinstance(value, tuple):
+                    raw, dtype, shape = value
+                    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    with open(raw, "rb") as source:
+                        shutil.copyfileobj(source, file, 1 << 22)
+                else:
+                    np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)
+
+
+def memory_maps(path):
+    """{name: read-only array} of the uncompressed npz `path`; what is not looked at stays on disk.
+
+    Raises UserError, naming the file, where it cannot be read, or has an array that is compressed or of objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {info.filename.removesuffix(".npy"): _memory_map(path, archive, info) for info in archive.infolist()}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read ({error}): remove it and make it again") from None
+
+
+def _memory_map(path, archive, info):
+    with archive.open(info) as file:
+        np.lib.format.read_magic(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        header = file.tell()
+    if info.compress_type != zipfile.ZIP_STORED or fortran or dtype.hasobject:
+        raise ValueError(f"{info.filename} is not a plain, uncompressed array")
+    with open(path, "rb") as file:  # the data follow the member's own header: 30 bytes, its name, its extra field
+        file.seek(info.header_offset + 26)
+        offset = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header
+    size = dtype.itemsize * int(np.prod(shape))
+    if offset + size > os.path.getsize(path):
+        raise ValueError(f"{info.filename} is cut short")
+    return np.memmap(path, dtype, "r", offset, shape) if size else np.empty(shape, dtype)

@@ -1,0 +1,251 @@
+"""The way from recorded episodes to M: the series, the sequences cut from it, the loss, and a training that is stopped."""
+
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import config
+from config import UserError
+from env.record import episode_path, save_episode
+
+LENGTHS = {"carracing": [40, 35, 60, 30, 20], "doom": [90, 70, 120, 60, 80]}
+
+
+@pytest.fixture(scope="module", params=["carracing", "doom"])
+def run(request, tmp_path_factory):
+    """A run with recorded episodes and an untrained V, encoded by rnn.series."""
+    import keras
+
+    from rnn.series import main
+    from vae.vae import ConvVAE
+
+    game, folder = config.GAMES[request.param], tmp_path_factory.mktemp(request.param)
+    for stage in ("record", "vae"):
+        os.makedirs(folder / stage)
+    for e, length in enumerate(LENGTHS[game.name]):
+        rng = np.random.default_rng(e)
+        obs = rng.integers(0, 256, (length, 8, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+        action = rng.uniform(-1, 1, (length, game.action_size))
+        save_episode(episode_path(folder / "record", e), obs, action, np.ones(length), np.arange(length) == length - 1)
+    keras.utils.set_random_seed(0)
+    ConvVAE(game.z_size).save(folder / "vae" / "vae.keras")
+    main([game.name, "--run-dir", str(folder)])
+    return SimpleNamespace(game=game, folder=folder)
+
+
+def copy_of(run, folder, *stages):
+    for stage in stages:
+        shutil.copytree(run.folder / stage, folder / stage)
+    return folder
+
+
+def train(run, folder, *options):
+    from rnn.train import main
+
+    main([run.game.name, "--scale", "smoke", "--rnn-size", "16", "--seq-len", "25", "--run-dir", str(folder), *options])
+
+
+def test_series_is_v_of_each_frame(run):
+    from env.record import load_episode
+    from rnn.batches import Series
+    from vae.vae import load_vae
+
+    series = Series(str(run.folder / "series" / "series.npz"))
+    assert series.length.tolist() == LENGTHS[run.game.name]
+    assert series.episode == [f"{e:06d}.npz" for e in range(5)]
+    obs, action = load_episode(episode_path(run.folder / "record", 2), run.game.action_size)
+    mu, logvar = load_vae(str(run.folder / "vae" / "vae.keras")).encode(obs)
+    for array, expected in ((series.mu, mu), (series.logvar, logvar), (series.action, action)):
+        assert array.dtype == np.float16
+        np.testing.assert_allclose(array[series.frames(2)], expected, atol=2e-3)
+    with np.load(run.folder / "series" / "series.npz") as file:
+        assert sorted(file) == ["action", "episode", "length", "logvar", "mu", "vae"] and file["length"].dtype == np.int32
+        np.testing.assert_array_equal(file["mu"], series.mu)
+    assert not [name for name in os.listdir(run.folder / "series") if "partial" in name]
+
+
+def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch):
+    import rnn.series
+
+    copy_of(run, tmp_path, "record", "vae")
+    monkeypatch.setattr(rnn.series, "SAVE_EVERY", 2)
+    append = rnn.series._Partial.append
+
+    def append_and_stop(self, name, arrays):
+        append(self, name, arrays)
+        if self.read == 3:  # one episode more than the note knows
+            raise KeyboardInterrupt
+
+    command = [run.game.name, "--run-dir", str(tmp_path)]
+    monkeypatch.setattr(rnn.series._Partial, "append", append_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        rnn.series.main(command)
+    note = json.loads((tmp_path / "series" / "partial.json").read_text())
+    assert note["read"] == 2
+    read = []
+    monkeypatch.setattr(
+        rnn.series._Partial, "append", lambda self, name, arrays: (read.append(name), append(self, name, arrays))
+    )
+    rnn.series.main(command)
+    assert read == ["000002.npz", "000003.npz", "000004.npz"]
+    with np.load(tmp_path / "series" / "series.npz") as ours, np.load(run.folder / "series" / "series.npz") as whole:
+        assert all((ours[name] == whole[name]).all() for name in whole)
+
+    (tmp_path / "series" / "series.npz").unlink()
+    (tmp_path / "series" / "partial.json").write_text(json.dumps({**note, "vae": "another"}))
+    read.clear()
+    rnn.series.main(command)
+    assert len(read) == 5
+
+
+def test_another_v_is_noticed(run, tmp_path):
+    from rnn.series import main
+    from vae.vae import ConvVAE
+
+    copy_of(run, tmp_path, "record", "vae", "series")
+    ConvVAE(run.game.z_size).save(tmp_path / "vae" / "vae.keras")
+    before = (tmp_path / "series" / "series.npz").read_bytes()
+    for script in (lambda: main([run.game.name, "--run-dir", str(tmp_path)]), lambda: train(run, tmp_path)):
+        with pytest.raises(UserError, match=f"was not made by .*python -m rnn.series {run.game.name}"):
+            script()
+    assert (tmp_path / "series" / "series.npz").read_bytes() == before
+
+
+def test_missing_stages_and_broken_series_are_said(run, tmp_path):
+    with pytest.raises(UserError, match=f"python -m rnn.series {run.game.name}"):
+        train(run, tmp_path)
+    copy_of(run, tmp_path, "vae", "series")
+    path = tmp_path / "series" / "series.npz"
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UserError, match="series.npz cannot be read"):
+        train(run, tmp_path)
+
+
+def test_streams_hold_each_transition_once(run):
+    from rnn.batches import Series, streams
+
+    series = Series(str(run.folder / "series" / "series.npz"))
+    order, batch, length = [3, 0, 4, 1, 2], 2, 7
+    flat = np.concatenate([series.frames(episode) for episode in order])
+    chunks = list(streams(series, order, batch, length))
+    assert len(chunks) == (len(flat) - 1) // (batch * length)
+    rows = np.concatenate([index[:, :-1] for index, _ in chunks], axis=1)  # (B, all steps)
+    following = np.concatenate([index[:, 1:] for index, _ in chunks], axis=1)
+    np.testing.assert_array_equal(rows.ravel(), flat[: rows.size])
+    np.testing.assert_array_equal(following.ravel(), flat[1 : rows.size + 1])  # chunks meet, and so do episodes
+    restart = series.batch(*chunks[0])["restart"]
+    assert restart[0].tolist() == [1] + [0] * length
+
+
+def test_each_held_out_step_is_measured_once(run):
+    from rnn.batches import Series, episode_streams, whole_episodes
+
+    series = Series(str(run.folder / "series" / "series.npz"))
+    steps = []
+    for index, mask in episode_streams(series, [1, 4, 2], 2, 16):
+        assert index.shape == (2, 17) and mask.shape == (2, 16)
+        steps += [tuple(pair) for pair in np.stack([index[:, :-1], index[:, 1:]], axis=-1)[mask == 1].tolist()]
+    assert len(steps) == len(set(steps)) == series.length[[1, 4, 2]].sum()
+    ends = {(int(series.frames(a)[-1]), int(series.start[b])) for a, b in ((1, 4), (4, 2), (2, 1))}
+    assert ends == {step for step in steps if step[1] != step[0] + 1}
+
+    (index, mask), (index_2, mask_2) = whole_episodes(series, [1, 4, 2], 2, 50)
+    expected = np.minimum(series.length[[1, 4, 2]] - 1, 50)
+    assert mask.sum(axis=1).tolist() == expected[:2].tolist() and mask_2.sum(axis=1).tolist() == [expected[2], 0]
+    np.testing.assert_array_equal(index_2[0, : expected[2] + 1], series.frames(2)[: expected[2] + 1])
+
+
+def test_loss_carries_the_state_and_weighs_restarts(run):
+    """The loss of two chunks in a row is that of the whole in NumPy; what is padded does not count."""
+    from rnn.batches import Series
+    from rnn.rnn import MDNRNN
+    from rnn.teacher import Teacher
+
+    series = Series(str(run.folder / "series" / "series.npz"))
+    restarts = run.game.predict_restart
+    model = MDNRNN(run.game.z_size, run.game.action_size, 16, predict_restart=restarts)
+    teacher = Teacher(model, 1, carry=True, restart_weight=10.0, seed=0)
+    teacher.compile(optimizer="adam")
+    index = series.frames(0)[-9:].tolist() + series.frames(1)[:12].tolist()  # a death in the middle
+    index, mask = np.array([index]), np.ones((1, 20), np.float32)
+    mask[0, 17:] = 0
+    batches = [series.batch(index[:, at : at + 11], mask[:, at : at + 10]) for at in (0, 10)]
+    for batch in batches:
+        batch["logvar"] = np.full_like(batch["logvar"], -60)  # z is mu, all but
+    losses = [float(teacher.compute_loss(x=batch, y_pred=teacher(batch))) for batch in batches]
+    z, first = np.asarray(series.mu[index], np.float32), series.first[index]
+    params, _ = model.sequence(z[:, :-1], series.action[index[:, :-1]].astype(np.float32), first[:, :-1] if restarts else None)
+    nll = -model.mixture(params).log_prob(z[:, 1:]).numpy().mean(axis=-1)
+    total = nll
+    if restarts:
+        logit, label = params.restart_logit.numpy().astype(float), first[:, 1:]
+        total = nll + np.where(label == 1, 10 * np.log1p(np.exp(-logit)), np.log1p(np.exp(logit)))
+        assert label.sum() == 1
+    np.testing.assert_allclose(losses, [total[0, :10].mean(), total[0, 10:17].mean()], rtol=1e-4)
+    teacher.reset()
+    assert float(teacher.compute_loss(x=batches[0], y_pred=teacher(batches[0]))) == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_stopped_training_ends_with_the_same_weights(run, tmp_path, capsys):
+    from rnn.rnn import load_rnn
+
+    whole, stopped = (copy_of(run, tmp_path / name, "vae", "series") for name in ("whole", "stopped"))
+    train(run, whole)
+    train(run, stopped, "--epochs", "1")
+    train(run, stopped)  # to the scale's two epochs
+    a, b = (load_rnn(str(folder / "rnn" / "rnn.keras")).get_weights() for folder in (whole, stopped))
+    assert all((x == y).all() for x, y in zip(a, b, strict=True))
+    rows = [json.loads(line) for line in (stopped / "rnn" / "log.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if "loss" in row]
+    transitions = sum(LENGTHS[run.game.name][:4])  # the last episode is held out
+    per_epoch = 2 if run.game.whole_episodes else (transitions - 1) // (2 * 25)
+    assert [row["updates"] for row in rows] == [per_epoch, 2 * per_epoch]
+    names = {"val_nll"} if run.game.whole_episodes else {"val_nll", "val_restart", "val_recall", "val_false_alarms"}
+    assert all(names <= row.keys() for row in rows)
+    mu, logvar = json.loads((stopped / "rnn" / "initial_z.json").read_text())
+    with np.load(run.folder / "series" / "series.npz") as series:
+        starts = np.cumsum([0, *LENGTHS[run.game.name][:3]])
+        np.testing.assert_array_equal(mu, np.trunc(series["mu"][starts].astype(float) * 10_000))
+        np.testing.assert_array_equal(logvar, np.trunc(series["logvar"][starts].astype(float) * 10_000))
+    capsys.readouterr()
+    train(run, stopped)
+    assert "finished" in capsys.readouterr().out
+    with pytest.raises(UserError, match="rnn_learning_rate=0.001, not 0.1"):
+        train(run, stopped, "--learning-rate", "0.1")
+
+
+def test_too_little_and_too_wild_are_said(run, tmp_path, capsys):
+    copy_of(run, tmp_path, "vae", "series")
+    if run.game.whole_episodes:
+        train(run, tmp_path, "--epochs", "1")
+        assert "4 of 4 episodes are longer than 25 transitions" in capsys.readouterr().out
+        shutil.rmtree(tmp_path / "rnn")
+    else:
+        with pytest.raises(UserError, match="have 339 transitions, fewer than the 20 x 25.*--batch-size or --seq-len"):
+            train(run, tmp_path, "--batch-size", "20")
+    with pytest.raises(UserError, match="the loss became"):
+        train(run, tmp_path, "--learning-rate", "1e30")
+    assert not os.path.exists(tmp_path / "rnn" / "rnn.keras")
+
+
+def test_m_learns_a_world_of_which_the_next_step_is_known():
+    """z moves by the action: after 150 updates the likelihood is far above that of the best guess without the action."""
+    import keras
+
+    from rnn.rnn import MDNRNN
+    from rnn.teacher import Teacher
+
+    rng = np.random.default_rng(0)
+    action = rng.choice([-1, 1], (8, 20, 1)).astype(np.float16)
+    mu = np.concatenate([np.zeros((8, 1, 1)), action], axis=1).astype(np.float16)  # the next z is the action
+    batch = {"mu": mu, "logvar": np.full_like(mu, -6), "action": action}
+    batch |= {"restart": np.zeros((8, 21), np.float32), "mask": np.ones((8, 20), np.float32)}
+    keras.utils.set_random_seed(0)
+    teacher = Teacher(MDNRNN(1, 1, 16), 8, carry=False, restart_weight=10.0, seed=0)
+    teacher.compile(optimizer=keras.optimizers.Adam(0.01, clipvalue=1.0), jit_compile=True)
+    losses = [teacher.train_on_batch(batch, return_dict=True)["loss"] for _ in range(150)]
+    assert losses[0] > 0.9 and np.mean(losses[-5:]) < -0.5
