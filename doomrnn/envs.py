@@ -1,0 +1,149 @@
+"""The dream as a Gymnasium environment, alone and as a vector of them.
+
+What the agent sees is z and M's state, as in the authors' doomrnn.py: [z, c, h] for Doom, [z, h] for CarRacing.
+"""
+
+import os
+
+import gymnasium
+import numpy as np
+import tensorflow as tf
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from config import UserError, scaled
+from doomrnn.dream import features, load_dream
+from rundir import need
+from vae.vae import load_vae
+
+
+class _Dreams:
+    """`count` dreams side by side, each with its own seed and its own generator of further seeds."""
+
+    def __init__(self, game, run_dir, temperature, max_steps, render_mode, count):
+        if render_mode not in (None, "rgb_array"):
+            raise UserError(f"there is no render mode {render_mode!r}: use rgb_array or none")
+        game = scaled(game)
+        run_dir = run_dir or os.path.join("runs", game.name)
+        self.game, self.dream = load_dream(run_dir, game, temperature, max_steps)
+        self.vae = load_vae(need(run_dir, "vae", "vae.keras", game.name)) if render_mode else None
+        self.generators = [None] * count
+        self.seeds = np.zeros(count, np.uint32)
+        self.steps = np.zeros(count, np.int32)
+        self.z, self.state = self.dream.start(tf.constant(self.seeds))
+
+    @property
+    def observation_space(self):
+        size = self._observe().shape[1]
+        return spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    @property
+    def action_space(self):
+        low = [{"signed": -1.0}.get(name, 0.0) for name in self.game.action_maps]
+        return spaces.Box(np.array(low, np.float32), np.ones(self.game.action_size, np.float32))
+
+    def _observe(self):
+        return features(self.game.controller_mode, self.z, self.state).numpy()
+
+    def begin(self, rows, seeds):
+        """Start new dreams in `rows` (count,) bool; a seed that is None is drawn from the row's generator."""
+        for i in np.flatnonzero(rows):
+            if seeds[i] is not None:
+                self.generators[i] = np.random.default_rng(seeds[i])
+                self.seeds[i] = seeds[i] % 2**32
+            else:
+                self.generators[i] = self.generators[i] or np.random.default_rng()
+                self.seeds[i] = self.generators[i].integers(2**32)
+        z, state = self.dream.start(tf.constant(self.seeds))
+        keep = tf.constant(~rows)[:, None]
+        self.z = tf.where(keep, self.z, z)
+        self.state = tuple(tf.where(keep, old, new) for old, new in zip(self.state, state, strict=True))
+        self.steps[rows] = 0
+        return self._observe()
+
+    def step(self, actions):
+        """(observations, died (B,), cut (B,)) after actions (B,A)."""
+        actions = np.asarray(actions, np.float32)
+        expected = (len(self.steps), self.game.action_size)
+        if actions.shape != expected or not np.isfinite(actions).all():
+            raise UserError(f"actions have shape {actions.shape}: give finite numbers of shape {expected}")
+        if self.generators[0] is None:
+            raise UserError("the dream has not begun: call reset() first")
+        self.z, self.state, died = self.dream.step(
+            self.z, tf.constant(actions), self.state, tf.constant(self.seeds), tf.constant(self.steps)
+        )
+        self.steps += 1
+        died = died.numpy()
+        return self._observe(), died, ~died & (self.steps >= self.dream.max_steps)
+
+    def pictures(self):
+        """(B, 64, 64, 3) uint8: what V's decoder makes of z."""
+        return np.uint8(np.round(self.vae.decode(self.z) * 255.0))
+
+
+class DreamEnv(gymnasium.Env):
+    """One dream. Observation (F,) float32, action (A,), reward `Game.dream_reward` a step (1 for Doom, 0 for CarRacing).
+
+    game: "doom" or "carracing"; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published
+    ones by default. Ends (`terminated`) when M predicts death, is cut (`truncated`) after max_steps.
+
+    Raises UserError for a temperature of 0 or less, a run without M, and an action of the wrong shape.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 35}
+
+    def __init__(self, game="doom", run_dir=None, temperature=None, max_steps=None, render_mode=None):
+        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, count=1)
+        self.render_mode = render_mode
+        self.observation_space, self.action_space = self._dreams.observation_space, self._dreams.action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._dreams.begin(np.array([True]), [seed])[0], {}
+
+    def step(self, action):
+        observation, died, cut = self._dreams.step(np.asarray(action)[None])
+        return observation[0], self._dreams.dream.reward, bool(died[0]), bool(cut[0]), {}
+
+    def render(self):
+        return self._dreams.pictures()[0] if self.render_mode else None
+
+
+class DreamVectorEnv(VectorEnv):
+    """`num_envs` dreams in one batch: `gymnasium.make_vec("WorldModels/DoomRNN-v0", num_envs=16)`.
+
+    A dream that is over begins again at the next step, whose action it ignores (AutoresetMode.NEXT_STEP). reset(seed=s) gives
+    row i the episode of seed s + i. Keywords and errors are those of DreamEnv.
+    """
+
+    metadata = {**DreamEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(self, num_envs=1, game="doom", run_dir=None, temperature=None, max_steps=None, render_mode=None):
+        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, num_envs)
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.single_observation_space, self.single_action_space = self._dreams.observation_space, self._dreams.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._over = np.zeros(num_envs, bool)
+
+    def reset(self, *, seed=None, options=None):
+        if seed is None or isinstance(seed, (int, np.integer)):
+            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        self._over[:] = False
+        return self._dreams.begin(np.ones(self.num_envs, bool), seeds), {}
+
+    def step(self, actions):
+        over = self._over
+        observations, died, cut = self._dreams.step(actions)
+        if over.any():
+            observations = self._dreams.begin(over, [None] * self.num_envs)
+        rewards = np.where(over, 0.0, self._dreams.dream.reward)
+        died, cut = died & ~over, cut & ~over
+        self._over = died | cut
+        return observations, rewards, died, cut, {}
+
+    def render(self):
+        return tuple(self._dreams.pictures()) if self.render_mode else None

@@ -1,0 +1,190 @@
+"""The dream: its chance, its rules, and the same episode however it is dreamed."""
+
+import re
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+import tensorflow as tf
+from gymnasium.utils.env_checker import check_env
+
+import config
+import doomrnn  # noqa: F401  registers the dreams
+from config import UserError
+from controller.rollout import open_world
+from doomrnn.dream import sample
+from doomrnn.noise import threefry, uniform_and_normal
+from rnn.rnn import MDNRNN, MixtureParams
+
+IDS = [game.dream_id for game in config.GAMES.values()]
+
+
+def _uint32(*values):
+    return tuple(tf.constant([value], tf.uint32) for value in values)
+
+
+@pytest.mark.parametrize(
+    "key, counter, expected",  # the known answers that Random123 is released with
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((2**32 - 1, 2**32 - 1), (2**32 - 1, 2**32 - 1), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_known_answers(key, counter, expected):
+    assert tuple(int(word[0]) for word in threefry(_uint32(*key), _uint32(*counter))) == expected
+
+
+def test_chance_is_uniform_and_normal_and_independent():
+    seeds = tf.cast(tf.range(2000), tf.uint32)
+    chance, noise = (part.numpy().ravel() for part in uniform_and_normal(seeds, tf.constant(3, tf.uint32), 64))
+    count = len(noise)
+    assert abs(chance.mean() - 0.5) < 4 * 12**-0.5 / count**0.5 and 0 < chance.min() and chance.max() < 1
+    assert abs(noise.mean()) < 4 / count**0.5 and abs(noise.var() - 1) < 4 * (2 / count) ** 0.5
+    assert abs(np.corrcoef(chance, noise)[0, 1]) < 4 / count**0.5
+    assert abs((noise**4).mean() - 3) < 0.15
+
+
+def test_chance_depends_on_episode_and_step_alone():
+    seeds = tf.constant([5, 6, 7], tf.uint32)
+    together = uniform_and_normal(seeds, tf.constant([1, 2, 3], tf.uint32), 8)[1].numpy()
+    alone = uniform_and_normal(seeds[1:2], tf.constant(2, tf.uint32), 8)[1].numpy()
+    np.testing.assert_array_equal(together[1], alone[0])
+    assert len(np.unique(together)) == together.size
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.3])
+def test_dream_samples_as_the_mixture_says(temperature):
+    """10^5 samples: weights, means and variances are those of logits / t and sigma * sqrt(t)."""
+    count, logits = 100_000, np.array([0.3, -0.5, 1.0, 0.0, -1.5], np.float32)
+    mean, log_std = np.array([-40, -20, 0, 20, 40], np.float32), np.array([0.1, -0.3, 0.0, 0.4, -0.2], np.float32)
+    params = MixtureParams(*(tf.constant(np.tile(part, (count, 1, 1))) for part in (logits, mean, log_std)), None)
+    chance, noise = uniform_and_normal(tf.cast(tf.range(count), tf.uint32), tf.constant(1, tf.uint32), 1)
+    z = sample(params, chance, noise, temperature).numpy().ravel()
+    component = np.round(z / 20).astype(int) + 2  # the Gaussians are 20 apart and about 1 wide
+    weights = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
+    for k in range(5):
+        chosen, expected = z[component == k], weights[k]
+        assert abs(len(chosen) / count - expected) < 4 * (expected * (1 - expected) / count) ** 0.5
+        variance = np.exp(2 * log_std[k]) * temperature
+        assert abs(chosen.var() - variance) < 4 * variance * (2 / len(chosen)) ** 0.5
+        assert abs(chosen.mean() - mean[k]) < 4 * (variance / len(chosen)) ** 0.5
+
+
+def _environment(game, run, **keywords):
+    return gymnasium.make(config.GAMES[game].dream_id, run_dir=str(run), **keywords).unwrapped
+
+
+@pytest.mark.parametrize("game", ["doom", "carracing"])
+def test_gymnasium_accepts_the_dream(game, request):
+    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[game])
+    environment = _environment(game, run, render_mode="rgb_array")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(environment)
+    unbounded = "observation space (min|max)imum value is -?infinity"  # and so it is: z is normally distributed
+    told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    assert [message for message in told if not re.search(unbounded, message)] == []
+
+
+@pytest.mark.parametrize("game", ["doom", "carracing"])
+def test_stable_baselines_accepts_the_dream(game, request):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[game])
+    checker.check_env(_environment(game, run))
+
+
+def _play(environment, seed, actions):
+    """The observations and the length of an episode."""
+    observation, _ = environment.reset(seed=seed)
+    seen = [observation]
+    for action in actions:
+        observation, reward, died, cut, _ = environment.step(action)
+        assert reward == 1.0
+        seen.append(observation)
+        if died or cut:
+            break
+    return np.array(seen), len(seen) - 1
+
+
+def test_same_dream_alone_in_a_vector_and_in_a_rollout(doom_run):
+    """For a constant action: a controller of zeros stands still in the rollout, whose length must be theirs."""
+    world = open_world("dream", doom_run, config.scaled("doom"), 8)
+    seeds = list(range(100, 108))
+    scores, steps = world.rollout(np.zeros(world.controller.num_params), seeds, 300)
+    assert len(set(steps)) > 3 and (scores == steps).all()
+    single = _environment("doom", doom_run, max_steps=300)
+    alone = [_play(single, seed, np.zeros((300, 1), np.float32)) for seed in seeds]
+    assert [length for _, length in alone] == steps.tolist()
+    vector = gymnasium.make_vec(IDS[1], num_envs=8, run_dir=str(doom_run), max_steps=300)
+    observations, _ = vector.reset(seed=100)
+    over = np.zeros(8, bool)
+    for t in range(1, 51):
+        for i, (seen, length) in enumerate(alone):
+            if t - 1 <= length and not over[i]:
+                np.testing.assert_allclose(observations[i], seen[t - 1], atol=1e-4)
+        observations, rewards, died, cut, _ = vector.step(np.zeros((8, 1), np.float32))
+        over |= died | cut
+    assert over.sum() == (steps <= 50).sum()
+
+
+def test_vector_begins_again_after_the_end(doom_run):
+    vector = gymnasium.make_vec(IDS[1], num_envs=2, run_dir=str(doom_run), max_steps=3)
+    first, _ = vector.reset(seed=1)
+    for _ in range(3):
+        _, rewards, died, cut, _ = vector.step(np.zeros((2, 1), np.float32))
+    assert (died | cut).all() and (rewards == 1).all()
+    again, rewards, died, cut, _ = vector.step(np.zeros((2, 1), np.float32))
+    assert (rewards == 0).all() and not (died | cut).any()
+    assert (again[:, 64:] == 0).all() and not np.array_equal(again, first)  # M's state is zero again, the chance is new
+
+
+def test_rollout_of_an_episode_does_not_depend_on_its_neighbours(doom_run):
+    world = open_world("dream", doom_run, config.scaled("doom"), 8)
+    params = np.random.default_rng(0).normal(0, 0.1, world.controller.num_params)
+    _, steps = world.rollout(params, list(range(8)), 200)
+    _, fewer = world.rollout(params, [3, 0], 200)
+    assert fewer.tolist() == [steps[3], steps[0]]
+
+
+def test_dream_is_over_when_death_is_likelier_than_not(doom_run):
+    environment = _environment("doom", doom_run, max_steps=300)
+    (observation, _), died = environment.reset(seed=4), False
+    while not died:
+        observation, _, died, cut, _ = environment.step(np.zeros(1, np.float32))
+        rnn = environment._dreams.dream.rnn
+        h = observation[None, 64 + 16 :]
+        assert (float(rnn.head(h).restart_logit[0]) > 0) == died
+        assert not cut
+
+
+def test_restart_zeroes_the_state_at_the_first_step_alone():
+    rnn = MDNRNN(4, 1, 8, 5, predict_restart=True)
+    z, action, state = np.ones((1, 4), np.float32), np.ones((1, 1), np.float32), (np.ones((1, 8)), np.ones((1, 8)))
+    state = tuple(part.astype(np.float32) for part in state)
+    one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    restarted = rnn.advance(z, action, state, one)[0].numpy()
+    np.testing.assert_array_equal(restarted, rnn.advance(z, action, rnn.initial_state(1), one)[0].numpy())
+    assert not np.allclose(restarted, rnn.advance(z, action, state, zero)[0].numpy())
+
+
+def test_picture_of_a_dream_is_what_the_decoder_makes(car_run):
+    environment = _environment("carracing", car_run, render_mode="rgb_array")
+    observation, _ = environment.reset(seed=0)
+    expected = environment._dreams.vae.decode(observation[None, :32]).numpy()[0]
+    np.testing.assert_allclose(environment.render(), expected * 255, atol=0.51)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_temperature_must_be_above_zero(doom_run, temperature):
+    with pytest.raises(UserError, match="temperature"):
+        _environment("doom", doom_run, temperature=temperature)
+
+
+def test_wrong_action_is_refused(doom_run):
+    environment = _environment("doom", doom_run)
+    environment.reset(seed=0)
+    for action in (np.zeros(2, np.float32), np.array([np.nan], np.float32)):
+        with pytest.raises(UserError, match="action"):
+            environment.step(action)
