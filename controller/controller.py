@@ -1,0 +1,87 @@
+"""C: the controllers of the article, from one linear layer to 40 hidden units, as one flat vector of parameters.
+
+Article, "Controller (C) Model" and "Car Racing Experiment Results"; the packing is that of the authors' model.py, so that
+their best.json files fit: biases before weights, layer after layer, weights as (inputs, outputs).
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from config import GAMES, UserError
+from doomrnn.dream import features
+
+HIDDEN_UNITS = 40
+MODES = ("zh", "zch", "z", "z_hidden")
+
+
+class Controller:
+    """a = map(tanh(W x + b)), with x one of z, [z, h] and [z, c, h]; or tanh(W2 tanh(W1 z + b1) + b2).
+
+    game: a `config.Game` or the name of one; its sizes and its action maps are used, and whether there are biases.
+    mode: "zh", "zch", "z" or "z_hidden"; the game's own where it is None.
+
+    Raises UserError for an unknown mode, and, in `set_params`, for a vector of the wrong length or with NaN in it.
+    """
+
+    def __init__(self, game, mode=None):
+        game = GAMES[game] if isinstance(game, str) else game
+        self.mode = mode or game.controller_mode
+        if self.mode not in MODES:
+            raise UserError(f"there is no controller mode {self.mode!r}: choose one of {', '.join(MODES)}")
+        self.action_maps = game.action_maps
+        recurrent = {"zh": game.rnn_size, "zch": 2 * game.rnn_size}.get(self.mode, 0)
+        self.feature_size = game.z_size + recurrent
+        hidden = [HIDDEN_UNITS] if self.mode == "z_hidden" else []
+        sizes = [self.feature_size, *hidden, game.action_size]
+        self._shapes = []  # of the layers' parameters, in the order of the flat vector
+        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+            self._shapes.append(((outputs,) if game.controller_bias else None, (inputs, outputs)))
+        self.params = np.zeros(self.num_params)
+
+    @property
+    def num_params(self):
+        return sum(int(np.prod(shape)) for layer in self._shapes for shape in layer if shape is not None)
+
+    def set_params(self, vector):
+        """Use `vector`, of shape (num_params,), from now on."""
+        try:
+            vector = np.asarray(vector, np.float64)
+        except (TypeError, ValueError):
+            raise UserError("the controller's parameters are not a list of numbers: train it again") from None
+        if vector.shape != (self.num_params,):
+            raise UserError(
+                f"the controller's parameters have shape {vector.shape}, not ({self.num_params},) as mode {self.mode} needs: "
+                "pass the --mode that it was trained with"
+            )
+        if not np.isfinite(vector).all():
+            raise UserError("the controller's parameters have NaN or infinity in them: train it again")
+        self.params = vector
+
+    def features(self, z, state):
+        """What C sees, (B, F), of z (B,Z) and M's state, the pair (h, c), each (B,H)."""
+        return features(self.mode, z, state)
+
+    def actions(self, features, params=None):
+        """Actions (K, E, A) for features (K, E, F): E rows for each of K parameter vectors, params (K, num_params).
+
+        With params None: features (B, F), the vector that was set, and actions (B, A).
+        """
+        if params is None:
+            return self.actions(features[None], tf.constant(self.params[None], tf.float32))[0]
+        x, start = features, 0
+        for bias, weight in self._shapes:
+            if bias is not None:
+                b = params[:, None, start : start + bias[0]]  # (K, 1, outputs)
+                start += bias[0]
+            size = weight[0] * weight[1]
+            w = tf.reshape(params[:, start : start + size], (-1, *weight))  # (K, inputs, outputs)
+            start += size
+            x = tf.linalg.matmul(x, w)
+            x = tf.tanh(x + b if bias is not None else x)
+        return _map_actions(x, self.action_maps)
+
+
+def _map_actions(x, maps):
+    """tanh outputs (..., A) to actions in the game's own ranges."""
+    how = {"signed": lambda a: a, "halved": lambda a: (a + 1) / 2, "clipped": lambda a: tf.clip_by_value(a, 0.0, 1.0)}
+    return tf.stack([how[name](x[..., i]) for i, name in enumerate(maps)], axis=-1)

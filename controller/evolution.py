@@ -1,0 +1,49 @@
+"""CMA-ES, which evolves C (article, appendix "Evolution Strategies"). A higher fitness is better."""
+
+import cma
+import numpy as np
+
+
+class _Normal:
+    """cma's source of chance: its own generator, pickled with the search, so that a resumed run goes on with the same."""
+
+    def __init__(self, seed):
+        self.generator = np.random.default_rng(seed)
+
+    def __call__(self, *shape):
+        return self.generator.standard_normal(shape)
+
+
+class Evolution:
+    """An ask-and-tell CMA-ES of `population` candidates in `num_params` dimensions, from zero with deviation `sigma_init`.
+
+    It pickles, its chance included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at
+    rewards of hundreds no effect.
+    """
+
+    def __init__(self, num_params, population, sigma_init, seed):
+        options = {
+            "popsize": population,
+            "seed": np.nan,  # cma would read 0 as "from the clock" and seed NumPy's global generator
+            "randn": _Normal(seed),
+            "verbose": -9,
+        }
+        self._search = cma.CMAEvolutionStrategy(np.zeros(num_params), sigma_init, options)
+
+    def ask(self):
+        """The next candidates, (population, num_params) float64."""
+        return np.array(self._search.ask())
+
+    def tell(self, candidates, fitness):
+        """fitness (population,), higher is better: the one place where the sign is turned for cma, which minimizes."""
+        self._search.tell(list(candidates), list(-np.asarray(fitness, np.float64)))
+
+    @property
+    def mean(self):
+        """The mean of the search distribution, (num_params,): the agent that is evaluated and kept."""
+        return np.array(self._search.mean)
+
+    @property
+    def rms_stdev(self):
+        """The mean standard deviation over coordinates, as the original logs it under this name."""
+        return float(np.mean(self._search.result.stds))

@@ -1,0 +1,77 @@
+"""A training run's state: what the original logs (hist.json, hist_best.json, best.json), and the checkpoint that resumes it.
+
+The checkpoint holds all of it, so that a run that was killed at any moment goes on as if it had not been; the JSON files are
+written from it.
+"""
+
+import os
+import pickle
+
+import numpy as np
+
+from config import UserError
+from rundir import Atomic, write_json
+
+
+def _truncated(value, digits):
+    """The original cuts its numbers off, toward zero."""
+    return int(value * 10**digits) / 10**digits
+
+
+class Training:
+    """The search, its history and the best mean found so far. `generation` counts those that are done."""
+
+    def __init__(self, search):
+        self.search = search
+        self.history = []  # rows of hist.json
+        self.evaluations = []  # rows of hist_best.json
+        self.best_params, self.best_score = None, None
+        self.seconds = 0.0
+
+    @property
+    def generation(self):
+        return len(self.history)
+
+    @property
+    def mean_steps(self):
+        """Mean length of the last generation's episodes, in env steps."""
+        return self.history[-1][7] if self.history else None
+
+    def add_generation(self, scores, steps):
+        """scores, steps (population,): means over each candidate's episodes."""
+        if not self.history:
+            self.best_score = _truncated(np.mean(scores), 2)  # what the original measures its first improvement from
+        row = [_truncated(statistic(scores), 2) for statistic in (np.mean, np.min, np.max, np.std)]
+        deviation = _truncated(self.search.rms_stdev, 5)
+        length = [_truncated(np.mean(steps), 2), int(np.max(steps))]
+        self.history.append([self.generation + 1, int(self.seconds), *row, deviation, *length])
+
+    def add_evaluation(self, score):
+        """The CMA mean scored `score`; the best is kept. True if this one is."""
+        previous, params = self.best_score, self.search.mean
+        better = self.best_params is None or score > previous
+        if better:
+            self.best_params, self.best_score = params, score
+        values = ["improvement", score - previous, "curr", score, "prev", previous, "best", self.best_score]
+        self.evaluations.append([self.generation, int(self.seconds), *values])
+        return better
+
+    def save(self, folder):
+        with Atomic(os.path.join(folder, "checkpoint.pkl")) as temporary, open(temporary, "wb") as file:
+            pickle.dump(self, file)
+        write_json(os.path.join(folder, "hist.json"), self.history, indent=0)
+        write_json(os.path.join(folder, "hist_best.json"), self.evaluations, indent=0)
+        if self.best_params is not None:
+            write_json(os.path.join(folder, "best.json"), [list(self.best_params), self.best_score])
+
+    @staticmethod
+    def load(folder):
+        """The Training that was saved in `folder`, None where there is none. Raises UserError where it cannot be read."""
+        path = os.path.join(folder, "checkpoint.pkl")
+        try:
+            with open(path, "rb") as file:
+                return pickle.load(file)
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise UserError(f"{path} cannot be read ({error!r}): restore it, or remove {folder} to begin again") from None

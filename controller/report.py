@@ -1,0 +1,92 @@
+"""Scores told: mean, deviation, interval, histogram, and the published figures beside them."""
+
+import numpy as np
+
+# The article's results, mean +- standard deviation over 100 episodes.
+PUBLISHED = {
+    ("carracing", "real"): (
+        ("DQN", 343, 18),
+        ("A3C (continuous)", 591, 45),
+        ("A3C (discrete)", 652, 10),
+        ("ceobillionaire's algorithm", 838, 11),
+        ("V alone, z", 632, 251),
+        ("V alone, z and a hidden layer", 788, 141),
+        ("full world model, z and h", 906, 21),
+    ),
+    ("doom", "real"): (
+        ("random policy", 210, 108),
+        ("Gym leaderboard", 820, 58),
+        ("learned in the dream at 0.10", 193, 58),
+        ("learned in the dream at 0.50", 196, 50),
+        ("learned in the dream at 1.00", 868, 511),
+        ("learned in the dream at 1.15", 1092, 556),
+        ("learned in the dream at 1.30", 753, 139),
+    ),
+    ("doom", "dream"): (
+        ("temperature 0.10", 2086, 140),
+        ("temperature 0.50", 2060, 277),
+        ("temperature 1.00", 1145, 690),
+        ("temperature 1.15", 918, 546),
+        ("temperature 1.30", 732, 269),
+    ),
+}
+
+
+def bootstrap_interval(scores, resamples=10_000, confidence=0.95):
+    """[low, high]: the percentile bootstrap interval of the mean, from a fixed seed."""
+    scores = np.asarray(scores, np.float64)
+    chosen = np.random.default_rng(0).integers(len(scores), size=(resamples, len(scores)))
+    tail = (1 - confidence) / 2 * 100
+    return [float(value) for value in np.percentile(scores[chosen].mean(axis=1), (tail, 100 - tail))]
+
+
+def summary(scores, steps):
+    """{"mean", "std", "interval", "scores", "steps"} of episodes; std is over episodes, as the article gives it."""
+    scores = np.asarray(scores, np.float64)
+    return {
+        "mean": float(scores.mean()),
+        "std": float(scores.std()),
+        "interval": bootstrap_interval(scores),
+        "scores": scores.tolist(),
+        "steps": np.asarray(steps).tolist(),
+    }
+
+
+def table(game, world, measured):
+    """The measured summaries, {name: summary}, above what was published for this game and world, as lines of text."""
+    lines = [f"{'measured here':36} {'mean':>8} {'std':>8}   95% interval of the mean"]
+    for name, result in measured.items():
+        low, high = result["interval"]
+        lines.append(f"{name:36} {result['mean']:8.1f} {result['std']:8.1f}   {low:.1f} to {high:.1f}")
+    published = PUBLISHED.get((game, world), ())
+    if published:
+        lines += ["", f"{'published (article, 100 episodes)':36} {'mean':>8} {'std':>8}"]
+        lines += [f"{name:36} {mean:8} {deviation:8}" for name, mean, deviation in published]
+    return "\n".join(lines)
+
+
+def save_histogram(path, title, measured):
+    """A PNG with one histogram of scores for each of `measured`, {name: summary}, on common bins."""
+    from matplotlib.figure import Figure
+
+    everything = np.concatenate([result["scores"] for result in measured.values()])
+    bins = np.histogram_bin_edges(everything, bins=25)
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, result in measured.items():
+        axes.hist(result["scores"], bins, alpha=0.6, label=f"{name}: {result['mean']:.0f} +- {result['std']:.0f}")
+    axes.set(xlabel="score of an episode", ylabel="episodes", title=title)
+    axes.legend()
+    figure.savefig(path, format="png", dpi=120)
+
+
+def write_video(path, frames, fps):
+    """An mp4 of frames, each (H,W,3) uint8 with H and W multiples of 16."""
+    import imageio_ffmpeg
+
+    height, width, _ = frames[0].shape
+    writer = imageio_ffmpeg.write_frames(path, (width, height), fps=fps, codec="libx264", quality=7)
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()

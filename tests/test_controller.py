@@ -1,0 +1,138 @@
+"""C against plain NumPy, and the search that evolves it."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from config import GAMES, UserError
+from controller.controller import Controller
+from controller.evolution import Evolution
+from controller.history import Training
+from controller.report import bootstrap_interval, summary, table
+
+
+@pytest.mark.parametrize(
+    "game, mode, count",
+    [("carracing", "zh", 867), ("carracing", "z", 99), ("carracing", "z_hidden", 1443), ("doom", "zch", 1088)],
+)
+def test_number_of_parameters_is_the_published_one(game, mode, count):
+    assert Controller(GAMES[game], mode=mode).num_params == count
+
+
+def test_published_modes_are_the_default():
+    assert Controller(GAMES["carracing"]).mode == "zh"
+    assert Controller(GAMES["doom"]).mode == "zch"
+
+
+def test_car_actions_are_those_of_the_original():
+    controller, rng = Controller(GAMES["carracing"]), np.random.default_rng(0)
+    params, x = rng.normal(size=867), rng.normal(size=(5, 288)).astype(np.float32)
+    controller.set_params(params)
+    bias, weight = params[:3], params[3:].reshape(288, 3)
+    steer, gas, brake = np.tanh(x @ weight + bias).T
+    expected = np.stack([steer, (gas + 1) / 2, np.clip(brake, 0, 1)], axis=1)
+    np.testing.assert_allclose(controller.actions(x).numpy(), expected, atol=1e-5)
+
+
+def test_doom_actions_have_no_bias():
+    controller, rng = Controller(GAMES["doom"]), np.random.default_rng(0)
+    params, x = rng.normal(size=1088) / 30, rng.normal(size=(5, 1088)).astype(np.float32)
+    controller.set_params(params)
+    np.testing.assert_allclose(controller.actions(x).numpy(), np.tanh(x @ params.reshape(1088, 1)), atol=1e-5)
+
+
+def test_hidden_layer_is_packed_as_in_the_original():
+    controller, rng = Controller(GAMES["carracing"], "z_hidden"), np.random.default_rng(0)
+    params, z = rng.normal(size=1443), rng.normal(size=(4, 32)).astype(np.float32)
+    controller.set_params(params)
+    first, second = params[: 33 * 40], params[33 * 40 :]
+    hidden = np.tanh(z @ first[40:].reshape(32, 40) + first[:40])
+    steer, gas, brake = np.tanh(hidden @ second[3:].reshape(40, 3) + second[:3]).T
+    expected = np.stack([steer, (gas + 1) / 2, np.clip(brake, 0, 1)], axis=1)
+    np.testing.assert_allclose(controller.actions(z).numpy(), expected, atol=1e-5)
+
+
+def test_features_are_in_the_original_order():
+    z, h, c = (np.full((2, size), value, np.float32) for value, size in ((1, 64), (2, 512), (3, 512)))
+    seen = Controller(GAMES["doom"]).features(z, (h, c)).numpy()
+    assert [seen[0, 0], seen[0, 64], seen[0, 64 + 512]] == [1, 3, 2]
+    assert Controller(GAMES["carracing"]).features(z[:, :32], (h[:, :256], c)).shape == (2, 288)
+
+
+def test_many_controllers_at_once_equal_each_alone():
+    controller, rng = Controller(GAMES["carracing"]), np.random.default_rng(1)
+    params = rng.normal(size=(3, 867)).astype(np.float32)
+    x = rng.normal(size=(3, 4, 288)).astype(np.float32)
+    together = controller.actions(x, params).numpy()
+    for k in range(3):
+        controller.set_params(params[k])
+        np.testing.assert_allclose(together[k], controller.actions(x[k]).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("vector, word", [(np.zeros(10), "shape"), (np.full(867, np.nan), "NaN"), (["a"] * 867, "numbers")])
+def test_wrong_parameters_are_refused(vector, word):
+    with pytest.raises(UserError, match=word):
+        Controller(GAMES["carracing"]).set_params(vector)
+
+
+def test_unknown_mode_is_refused():
+    with pytest.raises(UserError, match="zzz"):
+        Controller(GAMES["carracing"], mode="zzz")
+
+
+def _sphere(search, generations):
+    for _ in range(generations):
+        candidates = search.ask()
+        search.tell(candidates, -((candidates - 0.5) ** 2).sum(axis=1))
+    return search.mean
+
+
+def test_search_climbs():
+    assert np.abs(_sphere(Evolution(4, 16, 0.1, seed=0), 60) - 0.5).max() < 1e-3
+
+
+def test_search_depends_on_its_seed_alone():
+    np.random.seed(1)
+    first = _sphere(Evolution(4, 8, 0.1, seed=0), 3)
+    np.random.seed(2)
+    np.testing.assert_array_equal(_sphere(Evolution(4, 8, 0.1, seed=0), 3), first)
+    assert not np.array_equal(_sphere(Evolution(4, 8, 0.1, seed=1), 3), first)
+
+
+def test_pickled_search_goes_on_as_if_nothing_had_happened():
+    search = Evolution(4, 8, 0.1, seed=0)
+    _sphere(search, 3)
+    again = pickle.loads(pickle.dumps(search))
+    np.testing.assert_array_equal(_sphere(search, 4), _sphere(again, 4))
+
+
+def test_logs_have_the_original_columns(tmp_path):
+    search = Evolution(3, 4, 0.1, seed=0)
+    training = Training(search)
+    training.seconds = 57.9
+    training.add_generation(np.array([-54.609, 1, 2, 3]), np.array([999, 1000, 1000, 1000.5]))
+    assert training.history == [[1, 57, -12.15, -54.6, 3.0, 24.52, 0.1, 999.87, 1000]]
+    assert training.add_evaluation(10.0) and not training.add_evaluation(5.0)
+    assert training.evaluations[0][2:] == ["improvement", 10.0 + 12.15, "curr", 10.0, "prev", -12.15, "best", 10.0]
+    assert training.evaluations[1][2:] == ["improvement", -5.0, "curr", 5.0, "prev", 10.0, "best", 10.0]
+    training.save(tmp_path)
+    assert Training.load(tmp_path).history == training.history
+
+
+def test_broken_checkpoint_is_named(tmp_path):
+    (tmp_path / "checkpoint.pkl").write_bytes(b"\x80\x04nonsense")
+    with pytest.raises(UserError, match="checkpoint.pkl"):
+        Training.load(tmp_path)
+
+
+def test_bootstrap_interval_is_that_of_the_mean():
+    scores = np.random.default_rng(0).normal(100, 20, 400)
+    low, high = bootstrap_interval(scores)
+    error = 1.96 * scores.std() / 20
+    np.testing.assert_allclose([low, high], [scores.mean() - error, scores.mean() + error], atol=0.3)
+
+
+def test_table_shows_measured_and_published():
+    text = table("carracing", "real", {"this agent": summary([10.0, 20.0], [5, 6])})
+    assert "15.0" in text and "906" in text

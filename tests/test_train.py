@@ -1,0 +1,194 @@
+"""train.py as users start it: under a real mpirun, killed and started again, with the original's options, with bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, ROOT, run_script
+
+import train
+from config import UserError
+from controller.seeds import episode_seeds
+
+
+def _copy(run, folder):
+    """A run directory with the models of `run` and nothing else."""
+    folder.mkdir()
+    for stage in ("vae", "rnn"):
+        (folder / stage).symlink_to(run / stage)
+    return folder
+
+
+def _history(folder):
+    """hist.json without its second column, the seconds."""
+    rows = json.loads((folder / "controller" / "hist.json").read_text())
+    return [[value for i, value in enumerate(row) if i != 1] for row in rows]
+
+
+def _best(folder):
+    return (folder / "controller" / "best.json").read_text()
+
+
+@pytest.mark.parametrize("game", ["carracing", "doom"])
+def test_any_number_of_workers_writes_the_same(game, tmp_path, request):
+    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[game])
+    for ranks in (1, 2, 3):
+        _copy(run, tmp_path / str(ranks))
+        run_script("train.py", game, "--scale", "smoke", "--run-dir", tmp_path / str(ranks), ranks=ranks)
+    history = _history(tmp_path / "1")
+    assert len(history) == 2 and history[0][1:3] != history[1][1:3]
+    assert _history(tmp_path / "2") == history and _history(tmp_path / "3") == history
+    assert _best(tmp_path / "1") == _best(tmp_path / "2") == _best(tmp_path / "3")
+    params, score = json.loads(_best(tmp_path / "1"))
+    assert np.any(np.array(params) != 0) and np.isfinite(score)
+
+
+LONGER = ("--generations", 5, "--episodes", 16, "--dream-max-steps", 1500)
+
+
+def test_killed_run_goes_on_as_if_it_had_not_been(doom_run, tmp_path):
+    command = ("train.py", "doom", "--scale", "smoke", *LONGER, "--run-dir")
+    whole, killed = _copy(doom_run, tmp_path / "whole"), _copy(doom_run, tmp_path / "killed")
+    run_script(*command, whole, ranks=2)
+    words = ["mpirun", "-n", "2", sys.executable, *map(str, command), str(killed)]
+    job = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL)
+    history = killed / "controller" / "hist.json"
+    while not history.exists() or len(json.loads(history.read_text())) < 2:
+        assert job.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    for pid in _descendants(job.pid):
+        os.kill(pid, signal.SIGKILL)
+    job.wait()
+    assert len(_history(killed)) < 5
+    run_script(*command, killed, ranks=2)
+    assert _best(killed) == _best(whole)
+    assert _history(killed) == _history(whole)
+
+
+def _descendants(pid):
+    children = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = open(f"/proc/{name}/stat").read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid:
+                children.append(int(name))
+    return [pid, *(descendant for child in children for descendant in _descendants(child))]
+
+
+def test_finished_run_is_left_alone_and_can_be_made_longer(doom_run, tmp_path):
+    folder = _copy(doom_run, tmp_path / "run")
+    arguments = ["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(folder)]
+    train.main(arguments)
+    before = _history(folder)
+    train.main(arguments)
+    assert _history(folder) == before
+    train.main([*arguments, "--generations", "3"])
+    assert _history(folder)[:2] == before and len(_history(folder)) == 3
+
+
+def test_other_seed_gives_another_history(doom_run, tmp_path):
+    for seed in ("0", "1"):
+        folder = _copy(doom_run, tmp_path / seed)
+        train.main(["doom", "--scale", "smoke", "-n", "1", "--seed", seed, "--run-dir", str(folder)])
+    assert _history(tmp_path / "0") != _history(tmp_path / "1")
+
+
+def test_options_of_the_original_are_understood():
+    command = (
+        "doomrnn -o cma -n 16 -t 4 -e 8 --eval_steps 10 --antithetic 1 --cap_time 1 -s 3 --sigma_init 0.5 --sigma_decay 0.999"
+    )
+    game, args = train._parse(command.split())
+    assert (game.name, args.world, args.seed, args.cap_time) == ("doom", "dream", 3, 1)
+    assert (game.controller_population, game.controller_episodes, game.controller_eval_steps) == (64, 8, 10)
+    assert (game.controller_sigma_init, game.controller_seeds) == (0.5, "pairs")
+    assert train._parse(["doomreal", "--antithetic", "0"])[0].controller_seeds == "own"
+    assert train._parse(["doomreal"])[1].world == "real"
+
+
+@pytest.mark.parametrize("how, different", [("pairs", 32), ("one", 1), ("own", 64)])
+def test_seeds_are_shared_as_asked(how, different):
+    shared = train._shared_seeds(how, 64)
+    assert len(shared) == 64 and sorted(set(shared)) == list(range(different))
+    assert {shared.count(seed) for seed in shared} == {64 // different}
+
+
+def test_seeds_of_more_episodes_begin_with_those_of_fewer():
+    assert episode_seeds(16, 0, 1, 2)[:5] == episode_seeds(5, 0, 1, 2)
+    assert len({seed for k in range(50) for seed in episode_seeds(16, 0, 1, k)}) == 800
+
+
+def _refused(*arguments, ranks=0):
+    """The one sentence on stderr that bad input gets."""
+    done = run_script("train.py", *arguments, ranks=ranks, check=False)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_unknown_game_is_refused_by_all_ranks_in_one_sentence():
+    assert "'chess'" in _refused("chess", ranks=2)
+
+
+def test_missing_model_names_the_command_that_makes_it(tmp_path):
+    assert "python -m rnn.train doom" in _refused("doom", "--run-dir", tmp_path, ranks=2)
+    assert os.listdir(tmp_path) == []
+
+
+def test_more_workers_than_work_are_refused():
+    assert "5 workers" in _refused("doom", "--population", 4, "-n", 5)
+    assert "5 workers" in _refused("doom", "--population", 4, ranks=5)
+
+
+def test_nan_in_the_weights_is_named(doom_run, tmp_path):
+    from rnn.rnn import load_rnn
+
+    rnn = load_rnn(doom_run / "rnn" / "rnn.keras")
+    kernel, bias = rnn.output_layer.get_weights()
+    bias[3] = np.nan
+    rnn.output_layer.set_weights([kernel, bias])
+    (tmp_path / "rnn").mkdir()
+    rnn.save(tmp_path / "rnn" / "rnn.keras")
+    (tmp_path / "rnn" / "initial_z.json").write_text((doom_run / "rnn" / "initial_z.json").read_text())
+    with pytest.raises(UserError, match="rnn.keras.*not finite"):
+        train.main(["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(tmp_path)])
+    assert not (tmp_path / "controller" / "hist.json").exists()
+
+
+def test_checkpoint_of_other_settings_is_kept(doom_run, tmp_path):
+    folder = _copy(doom_run, tmp_path / "run")
+    arguments = ["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(folder)]
+    train.main(arguments)
+    before = _best(folder)
+    with pytest.raises(UserError, match="controller_sigma_init=0.1, not 0.2"):
+        train.main([*arguments, "--sigma-init", "0.2"])
+    with pytest.raises(UserError, match="seed=0, not 5"):
+        train.main([*arguments, "--seed", "5"])
+    assert _best(folder) == before
+
+
+def test_folder_in_use_is_refused(doom_run, tmp_path):
+    from rundir import Stage
+
+    folder = _copy(doom_run, tmp_path / "run")
+    with Stage(str(folder), "controller", {}, 0), pytest.raises(UserError, match="in use"):
+        train.main(["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(folder)])
+
+
+@pytest.mark.parametrize("option", [["--temperature", "0"], ["--temperature", "-1"], ["--episodes", "0"], ["--mode", "x"]])
+def test_bad_value_names_its_option(option):
+    with pytest.raises(UserError, match=option[0]):
+        train.main(["doom", *option])
+
+
+def test_dream_of_the_car_has_nothing_to_learn_from():
+    with pytest.raises(UserError, match="no reward"):
+        train.main(["carracing", "--world", "dream"])

@@ -1,0 +1,139 @@
+"""Evolve C with CMA-ES, in the real world or in M's dream: runs/GAME/controller/. Run again, it goes on.
+
+    mpirun -n 2 python train.py carracing        in the real world
+    mpirun -n 2 python train.py doom             in the dream; the score that counts is evaluate.py's, in the real game
+
+Every rank takes its share of a generation's candidates; rank 0, which takes one too, holds the search. The options of the
+original's train.py are understood.
+"""
+
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from config import CommandLine, UserError, load_tensorflow, stage_settings
+from controller import workers
+from controller.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
+from rundir import Stage, digest, need, world_keywords
+
+# The original's names for the two worlds of Doom.
+LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
+
+
+def main(argv=None):
+    game, args = _parse(argv)
+    pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
+    load_tensorflow(args.threads)
+    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
+    settings["models"] = pool.together(lambda: _digests(args, game))
+    with pool.stage(Stage(args.run_dir, "controller", settings, args.seed)) as stage:
+        _evolve(game, args, keywords, stage, pool)
+
+
+def _parse(argv):
+    command_line = CommandLine(__doc__, "controller", "dream", legacy_games=LEGACY_GAMES)
+    workers.add_option(command_line)
+    add = command_line.add
+    add("--world", choices=("real", "dream"), help="where C learns (default: real for carracing, dream for doom)")
+    command_line.add_world_options()
+    add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
+    add("-t", "--num_worker_trial", type=int, help="candidates a worker: with -n, the population is their product")
+    add("-o", "--optimizer", choices=("cma",), default="cma", help="only cma, which the published runs used")
+    add("-e", "--num_episode", type=int, dest="controller_episodes", help="the original's name for --episodes")
+    add("-s", "--seed_start", type=int, dest="seed", help="the original's name for --seed")
+    add(
+        "--antithetic",
+        type=int,
+        choices=(0, 1),
+        help="1: two candidates share each seed (--seeds pairs), 0: none (--seeds own)",
+    )
+    add("--cap_time", type=int, choices=(0, 1), default=0, help="1: cut episodes at twice the last generation's mean length")
+    add("--sigma_decay", type=float, help="taken for old command lines; CMA-ES adapts its own step size")
+    game, args = command_line.parse(argv)
+    if args.num_worker_trial is not None:
+        game = replace(game, controller_population=(args.num_worker or 64) * args.num_worker_trial)
+    if args.antithetic is not None:
+        game = replace(game, controller_seeds="pairs" if args.antithetic else "own")
+    args.world = args.world or args.legacy_world or game.train_world
+    if args.world == "dream" and not game.dream_reward:
+        raise UserError(f"the dream of {game.name} has no reward to learn from: use --world real")
+    if game.controller_population < 4:
+        raise UserError(f"a population of {game.controller_population} is too small for CMA-ES: give 4 or more")
+    return game, args
+
+
+def _digests(args, game):
+    """What identifies V and M: a search that goes on must go on with the same."""
+    needed = [("rnn", "rnn.keras")] + ([("vae", "vae.keras")] if args.world == "real" else [("rnn", "initial_z.json")])
+    return [digest(need(args.run_dir, stage, file, game.name)) for stage, file in needed]
+
+
+def _evolve(game, args, keywords, stage, pool):
+    from controller.rollout import open_world, run_episodes
+
+    models = args.world, args.run_dir, game, game.controller_episodes
+    world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, **keywords))
+    training = pool.together(lambda: _training(game, args, world.controller, stage) if pool.rank == 0 else None)
+    longest = game.controller_max_steps if args.world == "real" else game.dream_max_steps
+    generation, mean_steps = pool.broadcast(training and (training.generation, training.mean_steps))
+    if pool.rank == 0:
+        print(f"{stage.dir}: {generation} of {game.controller_generations} generations are done", file=sys.stderr)
+    while generation < game.controller_generations:
+        start = time.time()
+        candidates = pool.broadcast(training and training.search.ask())
+        max_steps = min(longest, 2 * int(mean_steps)) if args.cap_time and generation else longest
+        seeds = [
+            episode_seeds(game.controller_episodes, args.seed, TRAIN, generation, shared)
+            for shared in _shared_seeds(game.controller_seeds, game.controller_population)
+        ]
+        units = [(*unit, max_steps) for unit in zip(candidates, seeds, strict=True)]
+        results = pool.map(lambda unit: world.rollout(*unit), units)
+        scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
+        generation, mean_steps = generation + 1, np.mean(steps)
+        if training:
+            training.search.tell(candidates, scores)
+            training.seconds += time.time() - start
+            training.add_generation(scores, steps)
+        if generation % game.controller_eval_steps == 0 or generation == game.controller_generations:
+            start = time.time()
+            mean = pool.broadcast(training and training.search.mean)
+            tests = episode_seeds(game.controller_eval_episodes, args.seed, EVALUATE_MEAN, generation)
+            scores, _ = run_episodes(pool, world, mean, tests, longest)
+            if training:
+                training.seconds += time.time() - start
+                training.add_evaluation(float(np.mean(scores)))
+        if training:
+            training.save(stage.dir)
+            _report(training, stage)
+
+
+def _training(game, args, controller, stage):
+    from controller.evolution import Evolution
+    from controller.history import Training
+
+    search = Evolution(controller.num_params, game.controller_population, game.controller_sigma_init, args.seed)
+    return Training.load(stage.dir) or Training(search)
+
+
+def _shared_seeds(how, population):
+    """For each candidate the number of the seeds that it plays with: "pairs" gives each to two, as the original does."""
+    different = {"pairs": (population + 1) // 2, "one": 1, "own": population}[how]
+    return [k % different for k in range(population)]
+
+
+def _report(training, stage):
+    """The last generation's row to the log, the terminal and TensorBoard."""
+    names = ("generation", "seconds", "mean", "min", "max", "std", "rms_stdev", "mean_steps", "max_steps")
+    row = dict(zip(names, training.history[-1], strict=True))
+    if training.evaluations and training.evaluations[-1][0] == training.generation:
+        row |= {"cma_mean": training.evaluations[-1][5], "best": training.best_score}
+    stage.log(**row)
+    print(" ".join(f"{name} {value:g}" for name, value in row.items()), file=sys.stderr, flush=True)
+    stage.summary(training.generation, row)
+
+
+if __name__ == "__main__":
+    workers.run_script(main)
