@@ -1,0 +1,144 @@
+"""Score a trained agent over fixed seeds, in the real world or in a dream, beside the published figures.
+
+Writes runs/GAME/evaluate/WORLD-SPLIT.json and .png (a histogram). Choose between agents on --split validation; the default
+split, test, has seeds that chose nothing.
+"""
+
+import os
+import sys
+
+import numpy as np
+
+from config import CommandLine, UserError, load_tensorflow
+from controller import workers
+from controller.seeds import TEST, VALIDATION, episode_seeds
+from rundir import Atomic, Stage, world_keywords, write_json
+
+ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
+ENLARGED = 4  # a pixel of the video for each of these, squared
+
+
+def main(argv=None):
+    game, args = _parse(argv)
+    pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
+    load_tensorflow(args.threads)
+    from controller.report import table
+
+    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    world = pool.together(lambda: _open(game, args, keywords))
+    settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
+    settings |= {"temperature": game.dream_temperature} if args.world == "dream" else {}
+    with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
+        measured, seeds = _measure(game, args, keywords, world, pool)
+        if pool.rank == 0:
+            print(table(game.name, args.world, measured))
+            _write(game, args, stage, settings, measured, seeds)
+            if args.video:
+                _film(game, args, world, seeds[0])
+
+
+def _parse(argv):
+    command_line = CommandLine(__doc__, "dream")
+    workers.add_option(command_line)
+    add = command_line.add
+    add("--episodes", type=int, default=100, help="how many (default: 100)")
+    add("--world", choices=("real", "dream"), default="real", help="where (default: real)")
+    add("--split", choices=("test", "validation"), default="test", help="which seeds (default: test)")
+    add("--pretrained", action="store_true", help="the agent that comes with this repository, instead of --run-dir's")
+    add("--baseline", action="store_true", help="also play the random policies on the same seeds (real world only)")
+    add("--max-steps", type=int, help="real steps after which an episode is cut (default: the game's)")
+    add("--video", metavar="FILE.mp4", help="film an episode: the frame and V's reconstruction, or the decoded dream")
+    add("--json", metavar="FILE", help="also write the results here")
+    add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
+    command_line.add_world_options()
+    game, args = command_line.parse(argv)
+    if args.episodes < 1:
+        raise UserError(f"--episodes is {args.episodes}: give 1 or more")
+    if args.max_steps is not None and args.max_steps < 1:
+        raise UserError(f"--max-steps is {args.max_steps}: give 1 or more")
+    if args.baseline and args.world == "dream":
+        raise UserError("--baseline plays in the real world: leave out --world dream")
+    args.output = args.run_dir
+    if args.pretrained:
+        args.run_dir = os.path.join("pretrained", game.name)
+    if args.max_steps is None:
+        args.max_steps = game.max_steps if args.world == "real" else game.dream_max_steps
+    return game, args
+
+
+def _open(game, args, keywords):
+    from controller.agent import load_controller
+    from controller.rollout import open_world
+
+    mode, params = load_controller(args.run_dir, game)
+    world = open_world(args.world, args.run_dir, game, ROWS, mode, game.dream_temperature, **keywords)
+    world.controller.set_params(params)
+    return world
+
+
+def _measure(game, args, keywords, world, pool):
+    """({name: summary}, the episodes' seeds) of the agent and, where asked for, the random policies."""
+    import env
+    from controller.report import summary
+    from controller.rollout import run_episodes
+    from env.policies import extraction_policy, play, uniform_policy
+
+    purpose = {"test": TEST, "validation": VALIDATION}[args.split]
+    seeds = episode_seeds(args.episodes, args.seed, purpose)
+    measured = {"this agent": summary(*run_episodes(pool, world, world.controller.params, seeds, args.max_steps))}
+    if args.baseline:
+        bare = env.make(game, **keywords)
+        for name, policy in (("as recorded", extraction_policy), ("fresh action each step", uniform_policy)):
+
+            def score(seed, policy=policy):
+                rewards = play(bare, policy(game, np.random.default_rng((seed, 1))), seed, args.max_steps)[2]
+                return rewards.sum(), len(rewards)
+
+            measured[f"random, {name}"] = summary(*zip(*pool.map(score, seeds), strict=True))
+        bare.close()
+    return measured, seeds
+
+
+def _write(game, args, stage, settings, measured, seeds):
+    from controller.report import save_histogram
+
+    (agent, *baselines) = measured.items()
+    result = {"game": game.name, **settings, "seeds": seeds, **agent[1], "baselines": dict(baselines)}
+    name = f"{args.world}-{args.split}"
+    files = [stage.path(f"{name}.json")] + ([args.json] if args.json else [])
+    for path in files:
+        write_json(path, result)
+    with Atomic(stage.path(f"{name}.png")) as temporary:
+        save_histogram(temporary, f"{game.name}, {args.world}, {args.episodes} episodes", measured)
+    stage.log(
+        world=args.world, split=args.split, **{k: agent[1][k] for k in ("mean", "std", "interval")}, episodes=args.episodes
+    )
+    print(f"wrote {', '.join(files)} and the histogram {stage.path(name + '.png')}", file=sys.stderr)
+
+
+def _film(game, args, world, seed):
+    """One episode: the frame and V's reconstruction beside it; in the dream, the decoded dream."""
+    from controller.report import write_video
+    from controller.rollout import film_dream
+    from rundir import need
+    from vae.vae import load_vae
+
+    if args.world == "real":
+        pictures = []
+
+        def watch(t, frames, z, actions, rewards, dones, alive):
+            decoded = np.uint8(np.round(world.agent.vae.decode(z[:1])[0] * 255.0))
+            pictures.append(np.concatenate([frames[0], decoded], axis=1))
+
+        world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)
+    else:
+        vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
+        pictures = film_dream(world, vae, seed, args.max_steps)
+    pictures = [picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1) for picture in pictures]
+    with Atomic(args.video) as temporary:
+        write_video(temporary, pictures, game.frames_per_second)
+    print(f"wrote {args.video}: {len(pictures)} steps", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    workers.run_script(main)

@@ -1,0 +1,112 @@
+"""Record episodes of a policy in the real world: runs/GAME/record/, one compressed .npz each.
+
+The policy is the published random one, or with --agent a trained agent. Run again, it records what is missing.
+"""
+
+import os
+import sys
+
+import numpy as np
+
+from config import CommandLine, load_tensorflow, set_threads, stage_settings
+from controller import workers
+from controller.seeds import RECORD, episode_seeds
+from env.record import episode_path, save_episode
+from rundir import Progress, Stage, world_keywords
+
+
+def main(argv=None):
+    command_line = CommandLine(__doc__, "record")
+    workers.add_option(command_line)
+    command_line.add("--agent", metavar="RUN_DIR", help="play the trained agent of this run instead of the random policy")
+    command_line.add_world_options()
+    game, args = command_line.parse(argv)
+    set_threads(1)
+    pool = workers.start(args.num_worker, game.record_episodes, "episodes")
+    keywords = world_keywords(game, args, args.agent)
+    settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
+    with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
+        _record(game, args, keywords, stage, pool)
+
+
+def _record(game, args, keywords, stage, pool):
+    missing = [i for i in range(game.record_episodes) if not os.path.exists(episode_path(stage.dir, i))]
+    record = pool.together(
+        lambda: (_Agent if args.agent else _Random)(game, args, keywords)
+    )  # all have looked, none has written
+    share = missing[pool.rank :: pool.size]
+    progress = Progress(len(missing), f"{pool.size} workers: episodes") if pool.rank == 0 else None
+    lengths = []
+    for start in range(0, len(share), record.rows):
+        done = record(stage.dir, share[start : start + record.rows])
+        lengths += done
+        if progress:  # the others are about as far
+            progress.add(min(len(done) * pool.size, len(missing) - progress.done))
+    lengths = [length for part in pool.gather(lengths) for length in part]
+    if pool.rank == 0:
+        progress.close()
+        if lengths:
+            mean, deviation = float(np.mean(lengths)), float(np.std(lengths))
+            stage.log(episodes=len(lengths), frames=sum(lengths), mean_frames=mean, std_frames=deviation, workers=pool.size)
+            print(f"recorded {len(lengths)} episodes of {mean:.1f} +- {deviation:.1f} frames", file=sys.stderr)
+        print(f"{stage.dir} has {game.record_episodes} episodes", file=sys.stderr)
+
+
+class _Random:
+    """Records episodes of the published random policy, one at a time."""
+
+    rows = 1
+
+    def __init__(self, game, args, keywords):
+        import env
+
+        self.game, self.seed, self.world = game, args.seed, env.make(game, **keywords)
+
+    def __call__(self, folder, indices):
+        from env.policies import extraction_policy, play
+
+        (index,), game = indices, self.game
+        for attempt in range(1000):
+            (seed,) = episode_seeds(1, self.seed, RECORD, index, attempt)
+            act = extraction_policy(game, np.random.default_rng((seed, 1)))
+            episode = play(self.world, act, seed, game.record_max_steps, game.record_full)
+            if len(episode[0]) > game.record_min_frames:
+                save_episode(episode_path(folder, index), *episode)
+                return [len(episode[0])]
+        raise RuntimeError(f"1000 episodes in a row had {game.record_min_frames} frames or fewer")
+
+
+class _Agent:
+    """Records episodes of a trained agent, several at a time. None is thrown away for being short."""
+
+    rows = 16
+
+    def __init__(self, game, args, keywords):
+        load_tensorflow(1)
+        from controller.agent import load_controller
+        from controller.rollout import open_world
+
+        self.game, self.seed = game, args.seed
+        mode, params = load_controller(args.agent, game)
+        self.world = open_world("real", args.agent, game, self.rows, mode, **keywords)
+        self.world.controller.set_params(params)
+
+    def __call__(self, folder, indices):
+
+        episodes = [[] for _ in indices]
+
+        def watch(t, frames, z, actions, rewards, dones, alive):
+            for i, episode in enumerate(episodes):
+                if alive[i]:
+                    episode.append((frames[i].copy(), actions[i], rewards[i], dones[i]))
+
+        seeds = [episode_seeds(1, self.seed, RECORD, index)[0] for index in indices]
+        steps = self.game.record_max_steps
+        self.world.rollout(self.world.controller.params, seeds, steps, self.game.record_full, watch)
+        for index, episode in zip(indices, episodes, strict=True):
+            save_episode(episode_path(folder, index), *zip(*episode, strict=True))
+        return [len(episode) for episode in episodes]
+
+
+if __name__ == "__main__":
+    workers.run_script(main)

@@ -1,0 +1,199 @@
+"""Both pipelines from an empty folder to a scored agent, at the smoke scale, with the real worlds."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import run_script
+
+import evaluate
+import extract
+import rnn.series
+import rnn.train
+import train
+import vae.train
+from config import UserError
+from env.record import list_episodes, load_episode
+
+GAMES = ["carracing", "doom"]
+
+
+@pytest.fixture(scope="module", params=GAMES)
+def run(request, tmp_path_factory):
+    """(game, folder) of a finished run."""
+    game, folder = request.param, str(tmp_path_factory.mktemp(request.param))
+    options = [game, "--scale", "smoke", "--run-dir", folder]
+    extract.main([*options, "-n", "1"])
+    for stage in (vae.train, rnn.series, rnn.train):
+        stage.main([*options, "--threads", "1"])
+    train.main([*options, "-n", "1"])
+    return game, folder
+
+
+def _score(run, *more):
+    game, folder = run
+    evaluate.main([game, "--run-dir", folder, "-n", "1", "--max-steps", "40", *map(str, more)])
+    with open(os.path.join(folder, "evaluate", "real-test.json")) as file:
+        return json.load(file)
+
+
+def test_recorded_episodes_are_real(run):
+    game, folder = run
+    paths = list_episodes(os.path.join(folder, "record"))
+    assert len(paths) == 4
+    frames, actions = zip(*(load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in paths), strict=True)
+    for obs, action in zip(frames, actions, strict=True):
+        assert len(obs) == len(action) and (game == "doom" or len(obs) == 60) and (game != "doom" or 100 < len(obs) <= 150)
+        assert all((obs[t] != obs[t - 1]).any() for t in (10, 20, 30))
+    if game == "doom":
+        assert 0.2 < np.abs(np.concatenate(actions)).mean() < 0.8  # the raw number is kept, not the button
+    else:
+        assert all((action[:, 1:] >= 0).all() for action in actions)
+
+
+def test_lost_episode_is_recorded_again_and_is_the_same(run):
+    game, folder = run
+    path = list_episodes(os.path.join(folder, "record"))[2]
+    before, others = open(path, "rb").read(), os.path.getmtime(path.replace("02", "01"))
+    os.remove(path)
+    extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1"])
+    assert open(path, "rb").read() == before and os.path.getmtime(path.replace("02", "01")) == others
+
+
+def test_two_workers_record_the_same_episodes(run, tmp_path):
+    game, folder = run
+    run_script("extract.py", game, "--scale", "smoke", "--run-dir", tmp_path, ranks=2)
+    for mine, theirs in zip(*(list_episodes(os.path.join(base, "record")) for base in (folder, tmp_path)), strict=True):
+        assert open(mine, "rb").read() == open(theirs, "rb").read()
+
+
+def test_finished_stages_are_left_alone(run):
+    game, folder = run
+    outputs = [os.path.join(folder, *parts) for parts in (("vae", "vae.keras"), ("series", "series.npz"), ("rnn", "rnn.keras"))]
+    before = [os.path.getmtime(path) for path in outputs]
+    for stage in (vae.train, rnn.series, rnn.train):
+        stage.main([game, "--scale", "smoke", "--run-dir", folder, "--threads", "1"])
+    assert [os.path.getmtime(path) for path in outputs] == before
+
+
+def test_each_stage_writes_its_settings_and_its_log(run):
+    game, folder = run
+    for stage in ("record", "vae", "series", "rnn", "controller"):
+        with open(os.path.join(folder, stage, "config.json")) as file:
+            config = json.load(file)
+        assert config["settings"]["seed"] == 0 and config["versions"]["gymnasium"] and config["command"]
+        rows = [json.loads(line) for line in open(os.path.join(folder, stage, "log.jsonl"))]
+        assert any(row.get("peak_memory_mib", 0) > 50 for row in rows), stage
+    for stage in ("vae", "rnn", "controller"):
+        assert os.listdir(os.path.join(folder, stage, "tensorboard"))
+
+
+def test_evaluation_tells_the_scores_of_fixed_seeds(run, tmp_path):
+    result = _score(run, "--episodes", 5, "--baseline", "--json", tmp_path / "scores.json")
+    assert json.loads((tmp_path / "scores.json").read_text()) == result
+    assert len(set(result["seeds"])) == len(result["scores"]) == 5
+    np.testing.assert_allclose(result["mean"], np.mean(result["scores"]))
+    assert result["interval"][0] <= result["mean"] <= result["interval"][1]
+    assert set(result["baselines"]) == {"random, as recorded", "random, fresh action each step"}
+    assert _score(run, "--episodes", 5)["scores"] == result["scores"]
+    assert _score(run, "--episodes", 3)["scores"] == result["scores"][:3]
+    with open(os.path.join(run[1], "evaluate", "real-test.png"), "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+
+
+def test_validation_seeds_are_others(run):
+    game, folder = run
+    tested = _score(run, "--episodes", 3)["seeds"]
+    _score(run, "--episodes", 3, "--split", "validation")
+    with open(os.path.join(folder, "evaluate", "real-validation.json")) as file:
+        assert not set(json.load(file)["seeds"]) & set(tested)
+
+
+def test_two_workers_score_the_same(run, tmp_path):
+    game, folder = run
+    command = ["evaluate.py", game, "--run-dir", folder, "--episodes", 18, "--max-steps", 10, "--json"]
+    for ranks in (1, 2):
+        answer = run_script(*command, tmp_path / f"{ranks}.json", ranks=ranks)
+        assert answer.stdout.count("this agent") == 1
+    one, two = (json.loads((tmp_path / f"{ranks}.json").read_text()) for ranks in (1, 2))
+    assert one == two and len(one["scores"]) == 18
+
+
+def _film(path):
+    """(width, height, frames) of an mp4."""
+    import imageio_ffmpeg
+
+    reader = imageio_ffmpeg.read_frames(str(path))
+    size = next(reader)["size"]
+    return (*size, sum(1 for _ in reader))
+
+
+def test_video_shows_frame_and_reconstruction(run, tmp_path):
+    result = _score(run, "--episodes", 1, "--video", tmp_path / "drive.mp4")
+    assert _film(tmp_path / "drive.mp4") == (512, 256, result["steps"][0])
+
+
+def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
+    game, folder = run
+    evaluate.main(
+        [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--episodes", "3", "--max-steps", "20"]
+        + ["--video", str(tmp_path / "dream.mp4")]
+    )
+    with open(os.path.join(folder, "evaluate", "dream-test.json")) as file:
+        result = json.load(file)
+    assert result["temperature"] == {"carracing": 0.7, "doom": 1.15}[game]
+    assert _film(tmp_path / "dream.mp4") == (256, 256, result["steps"][0])
+
+
+def test_trained_agent_can_be_recorded(run, tmp_path):
+    game, folder = run
+    extract.main([game, "--scale", "smoke", "--agent", folder, "--run-dir", str(tmp_path), "-n", "1", "--episodes", "3"])
+    episodes = [load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in list_episodes(tmp_path / "record")]
+    assert len(episodes) == 3 and not np.array_equal(episodes[0][1], episodes[1][1])
+    assert all((np.abs(action) <= 1).all() for _, action in episodes)
+
+
+def test_missing_stages_name_their_commands(tmp_path):
+    for script, command in ((evaluate, "mpirun python train.py"), (train, "python -m rnn.train"), (rnn.series, "-m vae.train")):
+        with pytest.raises(UserError, match=command):
+            script.main(["doom", "--run-dir", str(tmp_path), *(["-n", "1"] if script is not rnn.series else [])])
+    with pytest.raises(UserError, match="python extract.py doom"):
+        vae.train.main(["doom", "--run-dir", str(tmp_path)])
+
+
+@pytest.mark.parametrize("script", ["extract.py", "train.py", "evaluate.py", "vae/train.py", "rnn/series.py", "rnn/train.py"])
+def test_unknown_game_is_one_sentence(script):
+    module = ["-m", script[:-3].replace("/", ".")] if "/" in script else [script]
+    answer = run_script(*module, "chess", check=False)
+    assert answer.returncode == 2 and answer.stdout == ""
+    assert answer.stderr.count("\n") == 1 and "there is no game 'chess'" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [["--episodes", "0"], ["--baseline", "--world", "dream"], ["--max-steps", "-1"], ["--nonsense"]]
+)
+def test_bad_options_of_the_evaluation_are_named(option):
+    with pytest.raises(UserError, match=option[0]):
+        evaluate.main(["doom", *option])
+
+
+def test_recording_with_other_settings_is_refused(run):
+    game, folder = run
+    with pytest.raises(UserError, match="record_max_steps"):
+        extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--max-steps", "33"])
+    with pytest.raises(UserError, match="seed=0, not 4"):
+        extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--seed", "4"])
+
+
+def test_broken_controller_is_named(run, tmp_path):
+    game, folder = run
+    for stage in ("vae", "rnn", "controller"):
+        (tmp_path / stage).mkdir()
+        for name in os.listdir(os.path.join(folder, stage)):
+            if name != "best.json":
+                (tmp_path / stage / name).symlink_to(os.path.join(folder, stage, name))
+    for content in ("[[NaN, 1.0], 3]", "[[1, 2", "7", '["ab", 3]'):
+        (tmp_path / "controller" / "best.json").write_text(content)
+        with pytest.raises(UserError, match="best.json"):
+            evaluate.main([game, "--run-dir", str(tmp_path), "-n", "1"])
