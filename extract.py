@@ -92,7 +92,6 @@ class _Agent:
         self.world.controller.set_params(params)
 
     def __call__(self, folder, indices):
-
         episodes = [[] for _ in indices]
 
         def watch(t, frames, z, actions, rewards, dones, alive):
