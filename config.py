@@ -50,6 +50,7 @@ class Game:
     record_episodes: int = _setting("record", "episodes to record", 10_000)
     record_max_steps: int = _setting("record", "frames after which an episode is cut", 1000)
     record_min_frames: int = _setting("record", "an episode of this many frames or fewer is played again with new chance", 0)
+    record_hold: int = _setting("record", "frames that Doom's random policy keeps an action at most", 10)
     record_full: bool = _setting("record", "go on after the game says it is over, to the last step", False)
 
     # V. The authors' code runs 10 epochs, the article says 1.
@@ -142,15 +143,15 @@ SCALES = {
     "paper": {"carracing": {}, "doom": {}},
     "quick": {
         "carracing": dict(
-            record_episodes=60,
+            record_episodes=40,
             # Smaller batches and larger steps learn more from a frame, and would learn less from ten million.
             vae_batch_size=32,
             vae_learning_rate=1e-3,
-            rnn_batch_size=16,
+            rnn_batch_size=8,
             rnn_epochs=10,
             # Short episodes on tracks that all candidates share: the first bends teach the most for their steps.
             controller_population=32,
-            controller_episodes=4,
+            controller_episodes=3,
             controller_max_steps=150,
             controller_seeds="one",
             controller_generations=16,
@@ -158,12 +159,15 @@ SCALES = {
             controller_eval_episodes=16,
         ),
         "doom": dict(
-            record_episodes=240,
+            record_episodes=150,
+            # Held for 10 frames at most, actions take the player nowhere: it takes many episodes to see the room's ends, and
+            # where M has not seen how deadly they are, C learns to hide there.
+            record_hold=60,
             vae_batch_size=32,
             vae_learning_rate=3e-4,  # at 1e-3 Doom's V sees nothing but the mean picture
             rnn_batch_size=16,
             rnn_seq_len=200,
-            rnn_epochs=8,
+            rnn_epochs=25,
             # Most of a batch of dreams waits for its longest.
             dream_max_steps=1000,
             controller_population=32,

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from config import CommandLine, UserError, load_tensorflow
+from config import GAMES, CommandLine, UserError, load_tensorflow
 from controller import workers
 from controller.seeds import TEST, VALIDATION, episode_seeds
 from rundir import Atomic, Stage, world_keywords, write_json
@@ -81,22 +81,33 @@ def _measure(game, args, keywords, world, pool):
     import env
     from controller.report import summary
     from controller.rollout import run_episodes
-    from env.policies import extraction_policy, play, uniform_policy
+    from env.policies import play
 
     purpose = {"test": TEST, "validation": VALIDATION}[args.split]
     seeds = episode_seeds(args.episodes, args.seed, purpose)
     measured = {"this agent": summary(*run_episodes(pool, world, world.controller.params, seeds, args.max_steps))}
     if args.baseline:
         bare = env.make(game, **keywords)
-        for name, policy in (("as recorded", extraction_policy), ("fresh action each step", uniform_policy)):
+        for name, (policy, recorded) in _random_policies(game).items():
 
-            def score(seed, policy=policy):
-                rewards = play(bare, policy(game, np.random.default_rng((seed, 1))), seed, args.max_steps)[2]
+            def score(seed, policy=policy, recorded=recorded):
+                rewards = play(bare, policy(recorded, np.random.default_rng((seed, 1))), seed, args.max_steps)[2]
                 return rewards.sum(), len(rewards)
 
             measured[f"random, {name}"] = summary(*zip(*pool.map(score, seeds), strict=True))
         bare.close()
     return measured, seeds
+
+
+def _random_policies(game):
+    """{name: (policy, Game)}: the two published ones, and the one that recorded at this scale where that is another."""
+    from env.policies import extraction_policy, uniform_policy
+
+    published = GAMES[game.name]
+    policies = {"as published to record": (extraction_policy, published), "fresh action each step": (uniform_policy, published)}
+    if game.record_hold != published.record_hold:
+        policies["as recorded at this scale"] = extraction_policy, game
+    return policies
 
 
 def _write(game, args, stage, settings, measured, seeds):

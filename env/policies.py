@@ -28,7 +28,7 @@ def _extraction_doom(game, rng):
         # `repeat` frames after the one before.
         nonlocal action, until
         if t % (until or 1) == 0:
-            action, until = rng.uniform(-1, 1), int(rng.integers(1, 11))
+            action, until = rng.uniform(-1, 1), int(rng.integers(1, game.record_hold + 1))
         return np.array([action], np.float32)
 
     return act
@@ -46,7 +46,7 @@ def extraction_policy(game, rng):
     """The random policy that the published experiments recorded `game` with, for one episode.
 
     Car: a = tanh(W z + b), W (3,Z) and b (3,) Cauchy times s with s ~ U(0, 0.01), z ~ N(0, I) anew in each frame; gas is
-    (a + 1) / 2, brake is clip(a, 0, 1). Doom: a ~ U(-1, 1), kept for 1 to 10 frames.
+    (a + 1) / 2, brake is clip(a, 0, 1). Doom: a ~ U(-1, 1), kept for 1 to `record_hold` frames, 10 as published.
     """
     return _EXTRACTION[game.name](game, rng)
 

@@ -95,7 +95,11 @@ def test_evaluation_tells_the_scores_of_fixed_seeds(run, tmp_path):
     assert len(set(result["seeds"])) == len(result["scores"]) == 5
     np.testing.assert_allclose(result["mean"], np.mean(result["scores"]))
     assert result["interval"][0] <= result["mean"] <= result["interval"][1]
-    assert set(result["baselines"]) == {"random, as recorded", "random, fresh action each step"}
+    assert set(result["baselines"]) == {"random, as published to record", "random, fresh action each step"}
+    recorded_otherwise = (
+        _score(run, "--episodes", 1, "--baseline", "--scale", "quick")["baselines"].keys() - result["baselines"]
+    )
+    assert recorded_otherwise == ({"random, as recorded at this scale"} if run[0] == "doom" else set())
     assert _score(run, "--episodes", 5)["scores"] == result["scores"]
     assert _score(run, "--episodes", 3)["scores"] == result["scores"][:3]
     with open(os.path.join(run[1], "evaluate", "real-test.png"), "rb") as file:

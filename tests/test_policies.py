@@ -1,5 +1,7 @@
 """The random policies: what they draw, and how often."""
 
+from dataclasses import replace
+
 import numpy as np
 
 import env
@@ -33,6 +35,8 @@ def test_dooms_extraction_policy_keeps_an_action_for_up_to_ten_frames():
     lengths, drawn = _runs(actions[:, 0])
     assert lengths.min() == 1 and lengths.max() == 10
     assert abs(drawn.mean()) < 0.03 and abs(drawn.std() - 1 / np.sqrt(3)) < 0.02
+    longer = extraction_policy(replace(DOOM, record_hold=60), np.random.default_rng(0))
+    assert 50 < _runs(np.array([longer(t) for t in range(20_000)])[:, 0])[0].max() <= 60
 
     # The original's loop, on other chance.
     rng = np.random.RandomState(0)
