@@ -1,6 +1,6 @@
 # make run       the whole pipeline, from recording to a video of the trained agent; the same command resumes it
 #                GAME=carracing|doom  SCALE=smoke|quick|paper  RUN=runs/GAME  SEED=0
-# make test      the tests; ARGS="-k name" for some of them
+# make test      the tests, on two cores; ARGS="-k name" for some of them, ARGS="-n 8" on eight
 # make lint      ruff
 # make install   what the others share: .venv with everything in it; PYTHON=/path/to/python chooses the Python
 # make clean     removes .venv and caches; runs/ and pretrained/ stay
@@ -39,7 +39,7 @@ run: install
 stage = $(GAME) --scale $(SCALE) --run-dir $(RUN) --seed $(SEED)
 
 test: install
-	python -m pytest -q --durations=10 $(ARGS)
+	python -m pytest -q -n 2 --dist worksteal --durations=10 $(ARGS)
 
 lint: install
 	ruff check .

@@ -27,5 +27,5 @@ setup(
         "matplotlib>=3.9",
         "imageio-ffmpeg>=0.5",
     ],
-    extras_require={"test": ["pytest>=8", "pytest-cov>=5", "ruff>=0.9"]},
+    extras_require={"test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.9"]},
 )

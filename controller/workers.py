@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 import traceback
 
 from config import UserError
@@ -33,6 +34,7 @@ class Pool:
         """An exception on any rank ends the whole job with its traceback: the others would wait for it for ever."""
         traceback.print_exception(kind, error, trace)
         sys.stderr.flush()
+        time.sleep(1)  # for mpirun to pass the traceback on: it drops what it has not read when it ends the job
         self._comm.Abort(1)
 
     def together(self, function):
