@@ -166,10 +166,10 @@ SCALES = {
             vae_batch_size=32,
             vae_learning_rate=3e-4,  # at 1e-3 Doom's V sees nothing but the mean picture
             rnn_batch_size=16,
-            # Short sequences make many updates. After a few hundred of them a dream's player who stands still lives five times
-            # as long as in the game, whatever the loss says; after two thousand hardly longer.
+            # Short sequences make many updates. After some hundred of them those who stand still live five times as long in
+            # the dream as in the game, whatever the loss says; after two thousand hardly longer.
             rnn_seq_len=50,
-            rnn_epochs=25,
+            rnn_epochs=20,
             # Most of a batch of dreams waits for its longest.
             dream_max_steps=1000,
             controller_population=32,
