@@ -138,7 +138,7 @@ GAMES = {
     )
 }
 
-# What a scale changes. "quick" fits `make run` into 15 minutes on 2 cores; "smoke" is for tests, and learns nothing.
+# What a scale changes. "quick" is to fit `make run` into 15 minutes on 2 cores; "smoke" is for tests, and learns nothing.
 SCALES = {
     "paper": {"carracing": {}, "doom": {}},
     "quick": {
