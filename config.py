@@ -166,8 +166,7 @@ SCALES = {
             vae_batch_size=32,
             vae_learning_rate=3e-4,  # at 1e-3 Doom's V sees nothing but the mean picture
             rnn_batch_size=16,
-            # Short sequences make many updates. After some hundred of them those who stand still live five times as long in
-            # the dream as in the game, whatever the loss says; after two thousand hardly longer.
+            # Short sequences make more updates. That alone does not make dreams true: in those of this M hardly anybody dies.
             rnn_seq_len=50,
             rnn_epochs=20,
             # Most of a batch of dreams waits for its longest.
