@@ -1,0 +1,65 @@
+"""How the benchmarks measure: contestants take turns in one run, so that a busy machine slows all of them alike."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+
+RUNS = 5
+
+
+def rates(contestants, runs=RUNS):
+    """{name: [work a second, one number a run]} of {name: function}.
+
+    A function does a stretch of work and returns how much it did; or (how much, seconds) where it timed itself, which leaves
+    out what it had to prepare. Each is called once before, unmeasured; then they take turns, `runs` times.
+    """
+    for function in contestants.values():
+        function()
+    measured = {name: [] for name in contestants}
+    for _ in range(runs):
+        for name, function in contestants.items():
+            start = time.perf_counter()
+            work = function()
+            work, seconds = work if isinstance(work, tuple) else (work, time.perf_counter() - start)
+            measured[name].append(work / seconds)
+    return measured
+
+
+def ratio(measured, name, other):
+    """The median over runs of how many times faster `name` is than `other`; each run compares neighbours in time."""
+    return statistics.median(a / b for a, b in zip(measured[name], measured[other], strict=True))
+
+
+def table(title, measured, unit, against=None):
+    """Lines of text: each contestant's median with the slowest and fastest run, and its ratio to the one called `against`."""
+    lines = [f"{title:52} {unit:>14}   (slowest to fastest run)" + (f"   times {against}" if against else "")]
+    for name, values in measured.items():
+        line = f"  {name:50} {statistics.median(values):14,.0f}   ({min(values):,.0f} to {max(values):,.0f})"
+        lines.append(line + (f"   {ratio(measured, name, against):.2f}" if against else ""))
+    return "\n".join(lines)
+
+
+def machine():
+    """{...} of the processor, its cores, and the versions that decide speed."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo") as file:
+            model = next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    packages = ("tensorflow", "numpy", "gymnasium", "opencv-python-headless", "pillow", "vizdoom")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
+
+
+def report(path, numbers):
+    """Write {name: number} with the machine to the JSON file `path`, where one is given, and print the machine."""
+    numbers = {**numbers, "runs": RUNS, "machine": machine()}
+    print(f"\nmedians of {RUNS} runs; " + ", ".join(f"{name} {value}" for name, value in numbers["machine"].items()))
+    if path:
+        with open(path, "w") as file:
+            json.dump(numbers, file, indent=1)
+            file.write("\n")
