@@ -49,6 +49,34 @@ def weights(folder):
     return load_vae(str(folder / "vae" / "vae.keras")).get_weights()
 
 
+def test_patch_conv_is_conv2d():
+    import keras
+
+    from vae.vae import PatchConv
+
+    layers = [kind(16, 4, strides=2, activation="relu") for kind in (PatchConv, keras.layers.Conv2D)]
+    frames = np.random.default_rng(0).normal(size=(3, 7, 10, 8)).astype(np.float32)
+    ours, kerases = (layer(frames) for layer in layers)
+    layers[1].set_weights(layers[0].get_weights())
+    np.testing.assert_allclose(ours, layers[1](frames), atol=1e-5)
+    assert ours.shape == kerases.shape == (3, 2, 4, 16)
+
+
+def test_bfloat16_computes_about_the_same_and_is_saved_as_float32(tmp_path):
+    from vae.vae import ConvVAE, load_vae
+
+    half = ConvVAE(32, precision="bfloat16")
+    half.save(tmp_path / "v.keras")
+    whole = load_vae(str(tmp_path / "v.keras"))
+    frames = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    exact, near = whole.encode(frames)[0].numpy(), half.encode(frames)[0].numpy()
+    assert near.dtype == exact.dtype == np.float32
+    deviation = np.abs(near - exact).max() / np.abs(exact).max()
+    assert 0 < deviation < 0.03  # bfloat16 has 8 bits
+    np.testing.assert_array_equal(whole.in_precision("bfloat16").encode(frames)[0], near)
+    np.testing.assert_allclose(half.decode(near), whole.decode(near), atol=0.01)
+
+
 @pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])
 def test_parameters_and_shapes(z_size, parameters):
     from vae.vae import ConvVAE

@@ -10,6 +10,7 @@ from rundir import Atomic, Progress, Stage
 def main(argv=None):
     command = CommandLine("Train V, the autoencoder, on the frames that extract.py recorded.", "vae")
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
+    command.add_precision_option("what the layers compute in")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
     load_tensorflow(args.threads)
@@ -27,7 +28,7 @@ def main(argv=None):
             f"{args.run_dir}/record has {frames} frames to train on, fewer than a batch of {game.vae_batch_size}: "
             f"record more with `python extract.py {game.name}`, or lower --batch-size"
         )
-    settings = {**stage_settings(game, "vae"), "episodes": fingerprint(paths, lengths)}
+    settings = {**stage_settings(game, "vae"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
     with Stage(args.run_dir, "vae", settings, args.seed) as stage:
         checkpoints = Checkpoints(stage.dir)
         parts = len(shards(len(kept), args.seed, 0))  # in each epoch
@@ -47,7 +48,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     from vae.vae import ConvVAE
 
     keras.utils.set_random_seed(args.seed)  # of the first weights
-    model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed)
+    model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision)
     # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
     model.compile(optimizer=keras.optimizers.Adam(game.vae_learning_rate), jit_compile=False)
     done = checkpoints.restore(model)
