@@ -27,7 +27,7 @@ def main(argv=None):
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
     world = pool.together(lambda: _open(game, args, keywords))
     settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
-    settings |= {"temperature": game.dream_temperature} if args.world == "dream" else {}
+    settings |= {"precision": args.precision} if args.world == "real" else {"temperature": game.dream_temperature}
     with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
@@ -51,6 +51,7 @@ def _parse(argv):
     add("--json", metavar="FILE", help="also write the results here")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
+    command_line.add_precision_option("what V encodes in")
     game, args = command_line.parse(argv)
     if args.episodes < 1:
         raise UserError(f"--episodes is {args.episodes}: give 1 or more")
@@ -71,7 +72,7 @@ def _open(game, args, keywords):
     from controller.rollout import open_world
 
     mode, params = load_controller(args.run_dir, game)
-    world = open_world(args.world, args.run_dir, game, ROWS, mode, game.dream_temperature, **keywords)
+    world = open_world(args.world, args.run_dir, game, ROWS, mode, game.dream_temperature, args.precision, **keywords)
     world.controller.set_params(params)
     return world
 

@@ -26,7 +26,9 @@ def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
     load_tensorflow(args.threads)
-    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    keywords = {}
+    if args.world == "real":
+        keywords = {**world_keywords(game, args, args.run_dir), "precision": args.precision}
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
     settings["models"] = pool.together(lambda: _digests(args, game))
     with pool.stage(Stage(args.run_dir, "controller", settings, args.seed)) as stage:
@@ -39,6 +41,7 @@ def _parse(argv):
     add = command_line.add
     add("--world", choices=("real", "dream"), help="where C learns (default: real for carracing, dream for doom)")
     command_line.add_world_options()
+    command_line.add_precision_option("what V encodes in")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     add("-t", "--num_worker_trial", type=int, help="candidates a worker: with -n, the population is their product")
     add("-o", "--optimizer", choices=("cma",), default="cma", help="only cma, which the published runs used")
@@ -72,7 +75,7 @@ def _digests(args, game):
 
 
 def _evolve(game, args, keywords, stage, pool):
-    from controller.rollout import open_world, run_episodes
+    from controller.rollout import open_world, run_episodes, run_units
 
     models = args.world, args.run_dir, game, game.controller_episodes
     world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, **keywords))
@@ -90,7 +93,7 @@ def _evolve(game, args, keywords, stage, pool):
             for shared in _shared_seeds(game.controller_seeds, game.controller_population)
         ]
         units = [(*unit, max_steps) for unit in zip(candidates, seeds, strict=True)]
-        results = pool.map(lambda unit: world.rollout(*unit), units)
+        results = run_units(pool, world, units)
         scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
         generation, mean_steps = generation + 1, np.mean(steps)
         if training:

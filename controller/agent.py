@@ -13,7 +13,7 @@ from rundir import need, read_json
 
 
 class Agent:
-    """A batch of agents with one set of parameters. Each row of the batch lives in a world of its own."""
+    """K controllers with V and M, in E worlds each; a batch has B = K * E rows, a controller's one after another."""
 
     def __init__(self, game, vae, rnn, mode=None):
         self.game, self.vae, self.rnn = game, vae, rnn
@@ -22,15 +22,16 @@ class Agent:
     def initial_state(self, batch):
         return self.rnn.initial_state(batch)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def step(self, params, frames, noise, state, restart):
         """(z, actions, state) for frames (B,64,64,3) uint8 and noise (B,Z) from N(0, I).
 
-        params (num_params,) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
+        params (K, num_params) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
         """
         z = self.vae.encode_sample(frames, noise)
         features = self.controller.features(z, state)
-        actions = self.controller.actions(features[None], params[None])[0]
+        features = tf.reshape(features, (params.shape[0], -1, features.shape[-1]))  # (K, E, F)
+        actions = tf.reshape(self.controller.actions(features, params), (-1, self.game.action_size))
         state = self.rnn.advance(z, actions, state, restart if self.game.predict_restart else None)
         return z, actions, state
 

@@ -9,88 +9,137 @@ from controller.controller import Controller
 from doomrnn.dream import Rollouts, features, load_dream
 from doomrnn.world_model import load_world_model
 
+ROWS = 16  # rows that a batch in the real world has, or a few less, where a candidate has fewer episodes
 
-def open_world(which, run_dir, game, rows, mode=None, temperature=None, **keywords):
-    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M; keywords are those of the real world.
+
+def open_world(which, run_dir, game, episodes, mode=None, temperature=None, precision="float32", **keywords):
+    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for candidates with that many episodes.
+
+    precision: "float32" or "bfloat16", what V encodes in; keywords are those of the real world's environment.
 
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
-        return RealWorld(Agent(*load_world_model(run_dir, game), mode), rows, **keywords)
+        game, vae, rnn = load_world_model(run_dir, game)
+        return RealWorld(Agent(game, vae.in_precision(precision), rnn, mode), episodes, **keywords)
     game, dream = load_dream(run_dir, game, temperature)
-    return DreamWorld(Controller(game, mode), dream, rows)
+    return DreamWorld(Controller(game, mode), dream, episodes)
+
+
+def run_units(pool, world, units):
+    """[(scores (E,), steps (E,))] of units (params, seeds, max_steps), computed by all workers.
+
+    Blocks of `world.at_once` units stay together, so that what is in a batch does not depend on how many workers there are.
+    """
+    blocks = _blocks(units, world.at_once)
+    results = pool.map_shares(lambda share: _blocks(world.rollouts(sum(share, [])), world.at_once), blocks)
+    return sum(results, [])
+
+
+def _blocks(units, size):
+    return [units[i : i + size] for i in range(0, len(units), size)]
 
 
 def run_episodes(pool, world, params, seeds, max_steps):
-    """(scores (N,), steps (N,)) of one controller over N seeds, `world.rows` of them a unit of work."""
-    units = [seeds[i : i + world.rows] for i in range(0, len(seeds), world.rows)]
-    results = pool.map(lambda unit: world.rollout(params, unit, max_steps), units)
-    scores, steps = zip(*results, strict=True)
+    """(scores (N,), steps (N,)) of one controller over N seeds, `world.episodes` of them a unit of work."""
+    units = [(params, seeds[i : i + world.episodes], max_steps) for i in range(0, len(seeds), world.episodes)]
+    scores, steps = zip(*run_units(pool, world, units), strict=True)
     return np.concatenate(scores), np.concatenate(steps)
 
 
 class DreamWorld:
-    """`rows` dreams at once."""
+    """`episodes` dreams at once."""
 
-    def __init__(self, controller, dream, rows):
-        self.controller, self.dream, self.rows = controller, dream, rows
-        self.rollouts = Rollouts(dream, controller.actions, controller.mode)
+    at_once = 1
+
+    def __init__(self, controller, dream, episodes):
+        self.controller, self.dream, self.episodes = controller, dream, episodes
+        self._rollouts = Rollouts(dream, controller.actions, controller.mode)
+
+    def rollouts(self, units):
+        """[(scores (E,), steps (E,))] of units (params, seeds, max_steps)."""
+        return [self.rollout(*unit) for unit in units]
 
     def rollout(self, params, seeds, max_steps):
-        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= rows dreams."""
+        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= `episodes` dreams."""
         count = len(seeds)
-        padded = np.array([*seeds, *[seeds[0]] * (self.rows - count)], np.uint32)  # the batch's shape stays the same
+        padded = np.array([*seeds, *[seeds[0]] * (self.episodes - count)], np.uint32)  # the batch's shape stays the same
         params = tf.constant(np.asarray(params)[None], tf.float32)
-        scores, steps = self.rollouts(params, tf.constant(padded[None]), tf.constant(max_steps))
+        scores, steps = self._rollouts(params, tf.constant(padded[None]), tf.constant(max_steps))
         return np.float64(scores[0, :count]), np.int64(steps[0, :count])
 
 
 class RealWorld:
-    """`rows` copies of a game, kept open, with an agent's V and M for all of them in one graph call a step."""
+    """Games that are kept open, with an agent's V and M for all of them in one graph call a step.
 
-    def __init__(self, agent, rows, **keywords):
-        self.agent, self.rows, self.keywords = agent, rows, keywords
+    episodes: of a candidate. The batch has rows for `at_once` candidates with all their episodes, always: V costs a good part
+    of its time by the call, whatever the number of frames.
+    """
+
+    def __init__(self, agent, episodes, **keywords):
+        self.agent, self.episodes, self.keywords = agent, episodes, keywords
         self.controller = agent.controller
+        self.at_once = max(1, ROWS // episodes)
         self.worlds = []
 
-    def rollout(self, params, seeds, max_steps, full=False, watch=None):
-        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= rows episodes.
+    def rollouts(self, units):
+        """[(scores (E,) float64, steps (E,) int)] of candidates in E <= `episodes` episodes each.
 
-        Each episode's track or game, and the noise with which z is sampled, come from its own seed. The batch always has
-        `rows` rows, and those whose episode is over stay in it, so an episode is the same whatever the others do.
-        full: go on after the game says it is over, up to max_steps.
-        watch(t, frames, z, actions, rewards, dones, alive): called after each step with that step's arrays, (rows, ...).
+        units: [(params (P,), E seeds, max_steps)]; max_steps is the same in all of them.
         """
-        game, count = self.agent.game, len(seeds)
-        while len(self.worlds) < count:
-            self.worlds.append(env.make(game, **self.keywords))
-        noise = np.zeros((max_steps, self.rows, game.z_size), np.float32)
-        frames = np.zeros((self.rows, 64, 64, 3), np.uint8)
-        for i, seed in enumerate(seeds):
-            noise[:, i] = np.random.default_rng((seed, 1)).standard_normal((max_steps, game.z_size), np.float32)
-            frames[i] = self.worlds[i].reset(seed=seed)[0]
-        params = tf.constant(params, tf.float32)
-        state = self.agent.initial_state(self.rows)
-        begins, goes_on = tf.ones(self.rows), tf.zeros(self.rows)  # the restart flags
-        scores, steps = np.zeros(count), np.zeros(count, int)
-        alive = np.arange(self.rows) < count
-        rewards, dones = np.zeros(self.rows), np.zeros(self.rows, bool)
+        return sum((self._together(block) for block in _blocks(units, self.at_once)), [])
+
+    def rollout(self, params, seeds, max_steps, full=False, watch=None):
+        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= `episodes` episodes.
+
+        full: go on after the game says it is over, up to max_steps.
+        watch(t, frames, z, actions, rewards, dones, alive): called after each step with that step's arrays; the first
+        E rows are the episodes'.
+        """
+        return self._together([(params, seeds, max_steps)], full, watch)[0]
+
+    def _together(self, units, full=False, watch=None):
+        """The results of at most `at_once` units.
+
+        Each episode's track or game, and the noise with which z is sampled, come from its own seed. The batch always has the
+        same rows, and those whose episode is over stay in it, so an episode is the same whatever the others do.
+        """
+        game, max_steps, rows = self.agent.game, units[0][2], self.at_once * self.episodes
+        params = np.zeros((self.at_once, self.controller.num_params), np.float32)
+        alive = np.zeros(rows, bool)
+        noise = np.zeros((max_steps, rows, game.z_size), np.float32)
+        frames = np.zeros((rows, 64, 64, 3), np.uint8)
+        for k, (candidate, seeds, _) in enumerate(units):
+            params[k] = candidate
+            for i, seed in enumerate(seeds, k * self.episodes):
+                alive[i] = True
+                noise[:, i] = np.random.default_rng((seed, 1)).standard_normal((max_steps, game.z_size), np.float32)
+                frames[i] = self._world(i).reset(seed=seed)[0]
+        params = tf.constant(params)
+        state = self.agent.initial_state(rows)
+        begins, goes_on = tf.ones(rows), tf.zeros(rows)  # the restart flags
+        scores, steps, rewards, dones = np.zeros(rows), np.zeros(rows, int), np.zeros(rows), np.zeros(rows, bool)
         for t in range(max_steps):
             z, actions, state = self.agent.step(params, frames, noise[t], state, begins if t == 0 else goes_on)
-            actions = actions.numpy()
-            seen, frames = frames, frames.copy()
+            actions, seen = actions.numpy(), frames if watch is None else frames.copy()
             rewards[:] = 0
             for i in np.flatnonzero(alive):
                 frames[i], rewards[i], terminated, truncated, _ = self.worlds[i].step(actions[i])
                 dones[i] = terminated or truncated
-                steps[i] += 1
-            scores += rewards[:count]
+            scores += rewards
+            steps += alive
             if watch is not None:
                 watch(t, seen, z.numpy(), actions, rewards, dones, alive.copy())
             alive &= full | ~dones
             if not alive.any():
                 break
-        return scores, steps
+        own = [slice(k * self.episodes, k * self.episodes + len(seeds)) for k, (_, seeds, _) in enumerate(units)]
+        return [(scores[rows], steps[rows]) for rows in own]
+
+    def _world(self, row):
+        while len(self.worlds) <= row:
+            self.worlds.append(env.make(self.agent.game, **self.keywords))
+        return self.worlds[row]
 
     def close(self):
         for world in self.worlds:

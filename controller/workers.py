@@ -67,8 +67,12 @@ class Pool:
         return self._comm.allgather(value)
 
     def map(self, function, units):
-        """[function(unit) for unit in units], computed by all ranks: rank r takes every size-th unit from r on."""
-        share = self.together(lambda: [function(unit) for unit in units[self.rank :: self.size]])
+        """[function(unit) for unit in units], computed by all ranks."""
+        return self.map_shares(lambda share: [function(unit) for unit in share], units)
+
+    def map_shares(self, function, units):
+        """The results of all `units` in order; function(share) gives those of a rank's: rank r has every size-th from r on."""
+        share = self.together(lambda: function(units[self.rank :: self.size]))
         results = [None] * len(units)
         for rank, part in enumerate(self.gather(share)):
             results[rank :: self.size] = part

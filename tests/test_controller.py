@@ -5,11 +5,12 @@ import pickle
 import numpy as np
 import pytest
 
-from config import GAMES, UserError
+from config import GAMES, UserError, scaled
 from controller.controller import Controller
 from controller.evolution import Evolution
 from controller.history import Training
 from controller.report import bootstrap_interval, summary, table
+from controller.rollout import open_world
 
 
 @pytest.mark.parametrize(
@@ -136,3 +137,20 @@ def test_bootstrap_interval_is_that_of_the_mean():
 def test_table_shows_measured_and_published():
     text = table("carracing", "real", {"this agent": summary([10.0, 20.0], [5, 6])})
     assert "15.0" in text and "906" in text
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, precision):
+    """Three candidates in a batch that has rows for five, and five after them: none sees the others."""
+    world = open_world("real", car_run, scaled("carracing"), 3, precision=precision)
+    candidates = np.random.default_rng(0).normal(0, 0.3, (8, world.controller.num_params))
+    units = [(params, [10 + k % 2, 20, 30][: 3 - k % 2], 25) for k, params in enumerate(candidates)]
+    assert world.at_once == 5
+    together = world.rollouts(units)
+    alone = [world.rollout(*unit) for unit in units]
+    for (scores, steps), (alone_scores, alone_steps) in zip(together, alone, strict=True):
+        assert len(scores) == len(alone_scores)
+        np.testing.assert_array_equal(scores, alone_scores)
+        np.testing.assert_array_equal(steps, alone_steps)
+    assert len({tuple(scores) for scores, _ in together}) > 4
+    world.close()
