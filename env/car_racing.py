@@ -1,6 +1,5 @@
 """CarRacing: Gymnasium's physics, tracks, rewards and endings, bit for bit, in the pictures that the published agents saw."""
 
-import cv2
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.box2d import car_racing as gymnasium_car_racing
@@ -100,4 +99,4 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         """The picture for people ("rgb_array") is Gymnasium's own; "state_pixels" is the observation."""
         if mode != "state_pixels":
             return super()._render(mode)
-        return self._preprocess(cv2.cvtColor(self._look.picture(self), cv2.COLOR_RGBA2RGB))
+        return self._preprocess(self._look.picture(self))
