@@ -3,15 +3,18 @@
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.box2d import car_racing as gymnasium_car_racing
+from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
 from config import UserError
 from env import checked_action
+from env.car_physics import CarPhysics
 from env.look_v0 import LookV0
 from env.preprocess import SIZE, preprocessing
 
 CROP = 84  # of 96 rows: the dashboard below is cut off
+ITERATIONS = (6 * 30, 2 * 30)  # of Box2D's solvers, for velocities and positions: Gymnasium's
 
 
 class LookV3:
@@ -39,7 +42,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
     Raises UserError for an unknown look or preprocess, and in `step` for an action that is not 3 finite numbers.
     """
 
-    metadata = {"render_modes": ["rgb_array", "state_pixels"], "render_fps": gymnasium_car_racing.FPS}
+    metadata = {"render_modes": ["rgb_array", "state_pixels"], "render_fps": FPS}
 
     def __init__(self, look="v0", preprocess="paper", render_mode=None):
         if look not in LOOKS:
@@ -62,10 +65,35 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         self._look.new_track(self)
         return True
 
+    @property
+    def car(self):
+        return self._car
+
+    @car.setter
+    def car(self, car):  # Gymnasium's reset puts a new one here
+        self._car = car
+        self.physics = car and CarPhysics(car)
+
     def step(self, action):
         if self.car is None:
             raise ResetNeeded("call reset before the first step")
-        return super().step(None if action is None else checked_action(action, 3))  # None: Gymnasium's own, from reset
+        if action is None:  # Gymnasium's own, from its reset
+            return super().step(None)
+        self.physics.control(*checked_action(action, 3).tolist())
+        self.physics.step(1.0 / FPS)
+        self.world.Step(1.0 / FPS, *ITERATIONS)
+        self.t += 1.0 / FPS
+        self.state = self._render("state_pixels")
+
+        self.reward -= 0.1
+        reward, self.prev_reward = self.reward - self.prev_reward, self.reward
+        terminated, info = False, {}
+        if self.tile_visited_count == len(self.track) or self.new_lap:
+            terminated, info = True, {"lap_finished": True}
+        x, y, *_ = self.physics.hull()
+        if abs(x) > PLAYFIELD or abs(y) > PLAYFIELD:
+            terminated, info, reward = True, {"lap_finished": False}, -100
+        return self.state, reward, terminated, False, info
 
     def _render(self, mode):
         """The picture for people ("rgb_array") is Gymnasium's own; "state_pixels" is the observation."""

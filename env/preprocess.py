@@ -5,13 +5,16 @@ import numpy as np
 from PIL import Image
 
 from config import UserError
-
-SIZE = 64
+from env.resize import RESIZES, SIZE
 
 
 def paper(crop):
-    """crop (H,W,3) uint8 resized to (64,64,3) uint8 as the article says: bilinear, a pixel the mean of all that it covers."""
-    return np.array(Image.fromarray(crop).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    """crop (H,W,3) uint8 resized to (64,64,3) uint8 as the article says: bilinear, a pixel the mean of all that it covers.
+
+    CarRacing's crop, (84,96), may have a fourth channel, which is left out.
+    """
+    resize = RESIZES.get(crop.shape[:2])
+    return resize(crop) if resize else np.array(Image.fromarray(crop).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def legacy(crop):
@@ -21,6 +24,8 @@ def legacy(crop):
     largest value (over all channels) to 0 and 255. And `((1.0 - obs) * 255).round().astype(np.uint8)`, meant for [0, 1], is
     applied to bytes: not an inversion, but obs - 1 modulo 256.
     """
+    if crop.shape[2] == 4:
+        crop = cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
     values = np.arange(256) / 255.0  # the arithmetic is scipy's, in its order: a half must round as it did there
     low, high = values[crop.min()], values[crop.max()]
     scale = 255.0 / ((high - low) or 1)

@@ -1,75 +1,110 @@
-"""A track as one image: which polygon owns each spot of the field. Drawn once an episode, then looked up for every frame.
+"""A track as one picture of the whole field: painted once an episode, then looked at from wherever the camera is.
 
 Drawing the field's 400 grass squares and the road's 400 quads again for each frame is what makes Gymnasium's renderer take 98%
-of a step. Nothing on the ground ever moves and only a tile's shade changes, so an image of owners serves a whole episode.
+of a step. Nothing on the ground ever moves and only a tile's shade changes, so one picture serves a whole episode.
 """
-
-import itertools
 
 import cv2
 import numpy as np
 from gymnasium.envs.box2d.car_racing import GRASS_DIM, PLAYFIELD
 
-# What a pixel can show: the fixed things, and from TILES on the road's tiles, each by its own number.
-OUTSIDE, GRASS, LIGHT_GRASS, WHITE_KERB, RED_KERB, WHEEL, STRIPE, HULL, TILES = range(9)
-
-PER_UNIT = 3  # image pixels for each unit of length; at a multiple of 1.5 the grass squares end on pixel edges
+PER_UNIT = 3  # pixels for each unit of length; at a multiple of 1.5 the grass squares end on pixel edges
 SIZE = round(2 * PLAYFIELD * PER_UNIT)
+_CODES = 255  # tiles are told apart by their number modulo this, in the byte that a colour leaves free, plus one: 0 is no tile
 
 
-def _grass():
-    """The empty field, (SIZE, SIZE) uint16: light squares of one `GRASS_DIM` at even places in both directions."""
-    place = np.arange(SIZE) // round(GRASS_DIM * PER_UNIT)
-    light = place % 2 == 0
-    return np.where(light[:, None] & light, LIGHT_GRASS, GRASS).astype(np.uint16)
+def rgbx(color, filler=0):
+    """An RGB colour, 3 numbers in 0..255, and a fourth byte, as the uint32 that four bytes in a row are."""
+    return np.array([*color, filler], np.uint8).view(np.uint32)[0]
 
 
-def fill_polygons(image, polygons, values):
-    """Set the pixels of `image` (H,W) whose centres lie in each of the convex `polygons` (N,K,2: column, row), as OpenGL does.
+def empty_field(grass, light_grass):
+    """The field without a road, (SIZE, SIZE) uint32 of `rgbx`: light squares of one GRASS_DIM at even places both ways."""
+    light = np.arange(SIZE) // round(GRASS_DIM * PER_UNIT) % 2 == 0
+    return np.where(light[:, None] & light, rgbx(light_grass), rgbx(grass))
+
+
+class Quads:
+    """Convex polygons to paint: which pixels' centres lie inside each, as OpenGL has it, whichever way round the corners go.
 
     OpenCV's own filling draws the outline too, which makes each polygon half a pixel too large on every side.
     """
-    polygons = np.asarray(polygons)
-    lows = np.maximum(np.floor(polygons.min(axis=1)).astype(int), 0)
-    highs = np.minimum(np.ceil(polygons.max(axis=1)).astype(int), image.shape[::-1])
-    edges = np.roll(polygons, -1, axis=1) - polygons
-    offsets = edges[..., 1] * polygons[..., 0] - edges[..., 0] * polygons[..., 1]
-    along_x, along_y, offsets = edges[..., 0, None, None], edges[..., 1, None, None], offsets[..., None, None]
-    for i, (low, high) in enumerate(zip(lows, highs, strict=True)):
-        x, y = np.arange(low[0], high[0]) + 0.5, np.arange(low[1], high[1])[:, None] + 0.5
-        left = along_x[i] * y - along_y[i] * x + offsets[i] >= 0  # (K,h,w): is it on the left of that edge
-        inside = left.all(axis=0) | ~left.any(axis=0)  # whichever way round the corners go
-        image[low[1] : high[1], low[0] : high[0]][inside] = values[i]
+
+    def __init__(self, quads):
+        """quads (N,K,2): the corners in the world."""
+        corners = (np.asarray(quads) + PLAYFIELD) * PER_UNIT
+        lows = np.maximum(np.floor(corners.min(axis=1)).astype(int), 0).tolist()
+        highs = np.minimum(np.ceil(corners.max(axis=1)).astype(int), SIZE).tolist()
+        self.boxes = [(slice(low[1], high[1]), slice(low[0], high[0])) for low, high in zip(lows, highs, strict=True)]
+        edges = np.roll(corners, -1, axis=1) - corners
+        self._offsets = (edges[..., 1] * corners[..., 0] - edges[..., 0] * corners[..., 1])[..., None, None]
+        self._x, self._y = edges[..., 0, None, None], edges[..., 1, None, None]
+
+    def inside(self, i):
+        """The box of quad i and which of its pixels are inside, (h,w) bool."""
+        rows, columns = box = self.boxes[i]
+        x, y = np.arange(columns.start, columns.stop) + 0.5, np.arange(rows.start, rows.stop)[:, None] + 0.5
+        left = self._x[i] * y - self._y[i] * x + self._offsets[i] >= 0  # (K,h,w): is it on the left of that edge
+        return box, left.all(axis=0) | ~left.any(axis=0)
 
 
 class TrackImage:
-    """The owner of every spot of one track's field, and views of it."""
+    """The field with one track after another painted on it."""
 
-    _empty = None  # the field without a road: the same for every track
+    def __init__(self, empty, shades):
+        """empty: what `empty_field` returned, which may be shared; shades(colors (N,3) float) -> (N,3) of what is painted."""
+        self._empty, self._shades = empty, shades
+        self._pixels, self._painted = empty.copy(), []
 
-    def __init__(self, road_poly):
-        """road_poly: Gymnasium's list of (quad, colour) in drawing order; a tile's colour is an array, a kerb's a tuple."""
-        if TrackImage._empty is None:
-            TrackImage._empty = _grass()
-        self.owners = TrackImage._empty.copy()
-        tiles = itertools.count(TILES)
-        kerbs = {(255, 255, 255): WHITE_KERB, (255, 0, 0): RED_KERB}
-        owners = [kerbs[color] if isinstance(color, tuple) else next(tiles) for _, color in road_poly]
-        fill_polygons(self.owners, (np.array([quad for quad, _ in road_poly]) + PLAYFIELD) * PER_UNIT, owners)
+    def new_track(self, road_poly, tile_colors):
+        """Paint another track instead of the last.
 
-    def view(self, x, y, right, down, shape):
-        """The owners (H,W) uint16 at the pixel centres of a picture of `shape`.
-
-        x, y: the world point at the picture's upper left corner; right, down: the world vectors of one pixel that way.
+        road_poly: Gymnasium's list of (quad, colour) in drawing order, in which a tile's colour is an array and a kerb's a
+        tuple; tile_colors (tiles, 3) float: what the tiles' colours are, now and in later calls of `update`.
         """
-        steps = np.array([right, down]).T * PER_UNIT
+        for box in self._painted:
+            self._pixels[box] = self._empty[box]
+        self._quads = Quads([quad for quad, _ in road_poly])
+        self._painted = self._quads.boxes
+        self._tiles = [i for i, (_, color) in enumerate(road_poly) if not isinstance(color, tuple)]
+        values = [rgbx(color) if isinstance(color, tuple) else None for _, color in road_poly]
+        for tile, (i, shade) in enumerate(zip(self._tiles, self._shades(tile_colors), strict=True)):
+            values[i] = rgbx(shade, 1 + tile % _CODES)
+        for i, value in enumerate(values):
+            box, inside = self._quads.inside(i)
+            self._pixels[box][inside] = value
+        self._seen = tile_colors.copy()
+        self._seen_bytes = self._seen.tobytes()
+
+    def update(self, tile_colors):
+        """Repaint the tiles whose colours have changed: a tile that is touched loses its shade."""
+        if tile_colors.tobytes() == self._seen_bytes:
+            return
+        for tile in np.flatnonzero((tile_colors != self._seen).any(axis=1)):
+            pixels = self._pixels[self._quads.boxes[self._tiles[tile]]]
+            code = 1 + tile % _CODES
+            mine = pixels.view(np.uint8)[:, 3::4] == code  # not those that a later quad was painted over
+            pixels[mine] = rgbx(self._shades(tile_colors[tile]), code)
+        self._seen = tile_colors.copy()
+        self._seen_bytes = self._seen.tobytes()
+
+    def view(self, x, y, to_world, car_at, shape):
+        """A picture of the field, (H,W,4) uint8: RGB, and a byte that means nothing. Black outside of the field.
+
+        x, y: the world point at column and row `car_at` of the picture of `shape` (H,W); to_world: the numbers a, b, c, d of
+        the matrix [[a, b], [c, d]] that turns columns and rows into the world.
+        """
+        a, b, c, d = to_world
+        column, row = car_at
+        x, y = x - (a * column + b * row), y - (c * column + d * row)
+        a, b, c, d = a * PER_UNIT, b * PER_UNIT, c * PER_UNIT, d * PER_UNIT
         # OpenCV puts a pixel's centre at whole numbers, on both sides.
-        corner = (np.array([x, y]) + PLAYFIELD) * PER_UNIT + steps.sum(axis=1) / 2 - 0.5
+        x, y = (x + PLAYFIELD) * PER_UNIT + (a + b) / 2 - 0.5, (y + PLAYFIELD) * PER_UNIT + (c + d) / 2 - 0.5
         return cv2.warpAffine(
-            self.owners,
-            np.column_stack([steps, corner]),
+            self._pixels.view(np.uint8).reshape(SIZE, SIZE, 4),
+            np.array([[a, b, x], [c, d, y]]),
             shape[::-1],
             flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=OUTSIDE,
+            borderValue=0,
         )

@@ -21,7 +21,7 @@ def world():
 
 
 def _picture(world):
-    return world._look.picture(world)
+    return world._look.picture(world)[..., :3]
 
 
 def _camera(world):

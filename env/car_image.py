@@ -1,0 +1,87 @@
+"""The car in a picture: its hull, and its wheels with the grey stripe that turns with them."""
+
+import math
+
+import numpy as np
+from gymnasium.envs.box2d import car_dynamics
+
+from env.track_image import rgbx
+
+REACH = 6  # pixels from the hull's position that hold all of the car, whichever way it points
+_WHEEL_HALF = (car_dynamics.WHEEL_W * car_dynamics.SIZE, car_dynamics.WHEEL_R * car_dynamics.SIZE)
+_NO_STRIPE = (0.0, 0.0, 2.0)
+
+
+def _half_widths(polygons):
+    """(y, half widths) of what the convex polygons, which are symmetric about the y axis, cover together: for np.interp."""
+    sides = [sorted((y, x) for x, y in polygon if x > 0) for polygon in polygons]
+    levels = sorted({y for side in sides for y, _ in side})
+    heights, widths = [], []
+    for low, high in zip(levels, levels[1:], strict=False):
+        here = [tuple(zip(*side, strict=True)) for side in sides if side[0][0] <= low and high <= side[-1][0]]
+        for y in (low, high):
+            heights.append(y * car_dynamics.SIZE)
+            widths.append(max(np.interp(y, *side) for side in here) * car_dynamics.SIZE)
+    return heights, widths
+
+
+_HULL = _half_widths([getattr(car_dynamics, f"HULL_POLY{i}") for i in range(1, 5)])
+
+
+class CarImage:
+    """Draws the car into pictures of one kind."""
+
+    def __init__(self, car_at, wheel, stripe, hull):
+        """car_at: column and row of the hull's position; then the three colours."""
+        column, row = car_at
+        self._patch = (slice(row - REACH, row + REACH), slice(column - REACH, column + REACH))
+        centres = np.arange(-REACH, REACH) + 0.5
+        columns, rows = np.meshgrid(centres, centres)
+        self._centres = np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)])  # from car_at, homogeneous
+        self._colors = [rgbx(color) for color in (wheel, stripe, hull)]
+
+    def draw(self, picture, physics, to_world):
+        """Set the pixels of `picture` (H,W,4) uint8 whose centres the car covers.
+
+        physics: the car's CarPhysics; to_world: as TrackImage.view has it.
+        """
+        hull_x, hull_y, _, _, hull_angle = physics.hull()
+        # How each part sees a pixel, as numbers to be multiplied with its column, row and 1. Along and across a wheel the
+        # unit is half its size, so that it and its stripe are where these are between -1 and 1.
+        rows = [*_seen_from(0.0, 0.0, hull_angle, to_world)]
+        for x, y, angle, phase in physics.wheels():
+            across, along = _seen_from(x - hull_x, y - hull_y, angle, to_world)
+            across, along = [v / _WHEEL_HALF[0] for v in across], [v / _WHEEL_HALF[1] for v in along]
+            rows += across, along, _stripe(phase, along)
+        places = np.array(rows) @ self._centres
+        on_wheels = (np.abs(places[2:]) <= 1).reshape(4, 3, -1)  # beside it, along it, along its stripe
+        wheel, stripe = (on_wheels[:, :1] & on_wheels[:, 1:]).any(axis=0)
+        hull = np.abs(places[0]) <= np.interp(places[1], *_HULL, -1, -1)
+        patch = picture.view(np.uint32)[..., 0][self._patch]
+        for covered, color in zip((wheel, stripe, hull), self._colors, strict=True):
+            np.copyto(patch, color, where=covered.reshape(patch.shape))
+
+
+def _seen_from(x, y, angle, to_world):
+    """Two rows that, times (column, row, 1), say where a pixel is across and along a part at x, y from the hull."""
+    a, b, c, d = to_world
+    cos, sin = math.cos(angle), math.sin(angle)
+    return (
+        (cos * a + sin * c, cos * b + sin * d, -(cos * x + sin * y)),
+        (cos * c - sin * a, cos * d - sin * b, sin * x - cos * y),
+    )
+
+
+def _stripe(phase, along):
+    """The row of the grey stripe, which spans 1.2 radians of the tread of a wheel that has turned by `phase`."""
+    ends, hidden = [], 0
+    for angle in (phase, phase + 1.2):
+        end = math.cos(angle)
+        if math.sin(angle) > 0:  # on the side that faces the ground
+            end = math.copysign(1, end)
+            hidden += 1
+        ends.append(end)
+    middle, half = (ends[0] + ends[1]) / 2, abs(ends[0] - ends[1]) / 2
+    if hidden == 2 or half == 0:
+        return _NO_STRIPE
+    return along[0] / half, along[1] / half, (along[2] - middle) / half
