@@ -10,13 +10,13 @@ import time
 RUNS = 5
 
 
-def rates(contestants, runs=RUNS):
+def rates(contestants, runs=RUNS, warm_up=True):
     """{name: [work a second, one number a run]} of {name: function}.
 
     A function does a stretch of work and returns how much it did; or (how much, seconds) where it timed itself, which leaves
-    out what it had to prepare. Each is called once before, unmeasured; then they take turns, `runs` times.
+    out what it had to prepare. With `warm_up`, each is called once before, unmeasured. Then they take turns, `runs` times.
     """
-    for function in contestants.values():
+    for function in contestants.values() if warm_up else ():
         function()
     measured = {name: [] for name in contestants}
     for _ in range(runs):
@@ -55,10 +55,10 @@ def machine():
     return {"processor": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
 
 
-def report(path, numbers):
+def report(path, numbers, runs=RUNS):
     """Write {name: number} with the machine to the JSON file `path`, where one is given, and print the machine."""
-    numbers = {**numbers, "runs": RUNS, "machine": machine()}
-    print(f"\nmedians of {RUNS} runs; " + ", ".join(f"{name} {value}" for name, value in numbers["machine"].items()))
+    numbers = {**numbers, "runs": runs, "machine": machine()}
+    print(f"\nmedians of {runs} runs; " + ", ".join(f"{name} {value}" for name, value in numbers["machine"].items()))
     if path:
         with open(path, "w") as file:
             json.dump(numbers, file, indent=1)

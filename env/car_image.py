@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 from gymnasium.envs.box2d import car_dynamics
 
@@ -22,7 +23,7 @@ def _half_widths(polygons):
         for y in (low, high):
             heights.append(y * car_dynamics.SIZE)
             widths.append(max(np.interp(y, *side) for side in here) * car_dynamics.SIZE)
-    return heights, widths
+    return np.array(heights), np.array(widths)
 
 
 _HULL = _half_widths([getattr(car_dynamics, f"HULL_POLY{i}") for i in range(1, 5)])
@@ -31,35 +32,44 @@ _HULL = _half_widths([getattr(car_dynamics, f"HULL_POLY{i}") for i in range(1, 5
 class CarImage:
     """Draws the car into pictures of one kind."""
 
-    def __init__(self, car_at, wheel, stripe, hull):
-        """car_at: column and row of the hull's position; then the three colours."""
+    def __init__(self, car_at, wheel, stripe, hull, fine=1):
+        """car_at: column and row of the hull's position; the three colours; fine: how many points of a pixel, each way, count.
+
+        With one, a pixel is of the colour at its centre; with more, of the mean colour.
+        """
         column, row = car_at
+        self._fine = fine
         self._patch = (slice(row - REACH, row + REACH), slice(column - REACH, column + REACH))
-        centres = np.arange(-REACH, REACH) + 0.5
+        centres = (np.arange(-REACH * fine, REACH * fine) + 0.5) / fine
         columns, rows = np.meshgrid(centres, centres)
         self._centres = np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)])  # from car_at, homogeneous
         self._colors = [rgbx(color) for color in (wheel, stripe, hull)]
 
     def draw(self, picture, physics, to_world):
-        """Set the pixels of `picture` (H,W,4) uint8 whose centres the car covers.
+        """Draw the car into `picture` (H,W,4) uint8.
 
         physics: the car's CarPhysics; to_world: as TrackImage.view has it.
         """
-        hull_x, hull_y, _, _, hull_angle = physics.hull()
+        hull_x, hull_y, _, _, hull_angle = physics.hull
         # How each part sees a pixel, as numbers to be multiplied with its column, row and 1. Along and across a wheel the
         # unit is half its size, so that it and its stripe are where these are between -1 and 1.
-        rows = [*_seen_from(0.0, 0.0, hull_angle, to_world)]
+        across, along = _seen_from(0.0, 0.0, hull_angle, to_world)
+        rows = [*across, *along]
         for x, y, angle, phase in physics.wheels():
             across, along = _seen_from(x - hull_x, y - hull_y, angle, to_world)
-            across, along = [v / _WHEEL_HALF[0] for v in across], [v / _WHEEL_HALF[1] for v in along]
-            rows += across, along, _stripe(phase, along)
-        places = np.array(rows) @ self._centres
+            across, along = [value / _WHEEL_HALF[0] for value in across], [value / _WHEEL_HALF[1] for value in along]
+            rows += *across, *along, *_stripe(phase, along)
+        places = np.array(rows).reshape(-1, 3) @ self._centres
         on_wheels = (np.abs(places[2:]) <= 1).reshape(4, 3, -1)  # beside it, along it, along its stripe
-        wheel, stripe = (on_wheels[:, :1] & on_wheels[:, 1:]).any(axis=0)
+        wheel, stripe = np.logical_or.reduce(on_wheels[:, :1] & on_wheels[:, 1:])
         hull = np.abs(places[0]) <= np.interp(places[1], *_HULL, -1, -1)
-        patch = picture.view(np.uint32)[..., 0][self._patch]
+        patch = picture[self._patch]
+        pixels = patch if self._fine == 1 else patch.repeat(self._fine, axis=0).repeat(self._fine, axis=1)
+        colors = pixels.view(np.uint32)[..., 0]
         for covered, color in zip((wheel, stripe, hull), self._colors, strict=True):
-            np.copyto(patch, color, where=covered.reshape(patch.shape))
+            np.copyto(colors, color, where=covered.reshape(colors.shape))
+        if self._fine > 1:
+            cv2.resize(pixels, patch.shape[:2], dst=patch, interpolation=cv2.INTER_AREA)
 
 
 def _seen_from(x, y, angle, to_world):

@@ -22,11 +22,12 @@ class CarPhysics:
         self._hull = (car.hull, car.hull.position, car.hull.linearVelocity)
         self._wheels = [(w, w.joint, w.transform.q, w.linearVelocity) for w in car.wheels]
         self._places = [(w, w.position) for w in car.wheels]
+        self.read()
 
-    def hull(self):
-        """(x, y, velocity's x, its y, angle) of the hull, in units of length, units a second and radians."""
+    def read(self):
+        """Note where the hull is: `hull`, (x, y, velocity's x, velocity's y, angle), in units of length, seconds, radians."""
         body, position, velocity = self._hull
-        return _X(position), _Y(position), _X(velocity), _Y(velocity), _ANGLE(body)
+        self.hull = _X(position), _Y(position), _X(velocity), _Y(velocity), _ANGLE(body)
 
     def wheels(self):
         """[(x, y, angle, phase)] of the four wheels; the phase is how far the wheel has rolled, in radians."""

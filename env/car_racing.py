@@ -11,24 +11,13 @@ from config import UserError
 from env import checked_action
 from env.car_physics import CarPhysics
 from env.look_v0 import LookV0
+from env.look_v3 import LookV3
 from env.preprocess import SIZE, preprocessing
 
-CROP = 84  # of 96 rows: the dashboard below is cut off
 ITERATIONS = (6 * 30, 2 * 30)  # of Box2D's solvers, for velocities and positions: Gymnasium's
 
 
-class LookV3:
-    """What Gymnasium shows today, drawn by Gymnasium itself."""
-
-    def new_track(self, env):
-        pass
-
-    def picture(self, env):
-        """(84, 96, 3) uint8."""
-        return gymnasium_car_racing.CarRacing._render(env, "state_pixels")[:CROP]
-
-
-# How the agent sees the world. A look has new_track(env), called once an episode, and picture(env) -> (84,96,3) uint8.
+# How the agent sees the world. A look has new_track(env), called once an episode, and picture(env) -> (84,96,4) uint8.
 LOOKS = {"v0": LookV0, "v3": LookV3}
 
 
@@ -90,7 +79,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         terminated, info = False, {}
         if self.tile_visited_count == len(self.track) or self.new_lap:
             terminated, info = True, {"lap_finished": True}
-        x, y, *_ = self.physics.hull()
+        x, y, *_ = self.physics.hull
         if abs(x) > PLAYFIELD or abs(y) > PLAYFIELD:
             terminated, info, reward = True, {"lap_finished": False}, -100
         return self.state, reward, terminated, False, info
@@ -99,4 +88,5 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         """The picture for people ("rgb_array") is Gymnasium's own; "state_pixels" is the observation."""
         if mode != "state_pixels":
             return super()._render(mode)
+        self.physics.read()
         return self._preprocess(self._look.picture(self))

@@ -52,9 +52,10 @@ class TrackImage:
     """The field with one track after another painted on it."""
 
     def __init__(self, empty, shades):
-        """empty: what `empty_field` returned, which may be shared; shades(colors (N,3) float) -> (N,3) of what is painted."""
+        """empty: what `empty_field` returned, which may be shared; shades(colors (...,3)) -> (...,3): what is painted."""
         self._empty, self._shades = empty, shades
         self._pixels, self._painted = empty.copy(), []
+        self._halved = []
 
     def new_track(self, road_poly, tile_colors):
         """Paint another track instead of the last.
@@ -67,7 +68,7 @@ class TrackImage:
         self._quads = Quads([quad for quad, _ in road_poly])
         self._painted = self._quads.boxes
         self._tiles = [i for i, (_, color) in enumerate(road_poly) if not isinstance(color, tuple)]
-        values = [rgbx(color) if isinstance(color, tuple) else None for _, color in road_poly]
+        values = [rgbx(self._shades(color)) if isinstance(color, tuple) else None for _, color in road_poly]
         for tile, (i, shade) in enumerate(zip(self._tiles, self._shades(tile_colors), strict=True)):
             values[i] = rgbx(shade, 1 + tile % _CODES)
         for i, value in enumerate(values):
@@ -75,6 +76,7 @@ class TrackImage:
             self._pixels[box][inside] = value
         self._seen = tile_colors.copy()
         self._seen_bytes = self._seen.tobytes()
+        self._halved = [self._pixels.view(np.uint8).reshape(SIZE, SIZE, 4)]
 
     def update(self, tile_colors):
         """Repaint the tiles whose colours have changed: a tile that is touched loses its shade."""
@@ -88,23 +90,28 @@ class TrackImage:
         self._seen = tile_colors.copy()
         self._seen_bytes = self._seen.tobytes()
 
-    def view(self, x, y, to_world, car_at, shape):
+    def view(self, x, y, to_world, car_at, shape, sampling=cv2.INTER_NEAREST, halvings=0):
         """A picture of the field, (H,W,4) uint8: RGB, and a byte that means nothing. Black outside of the field.
 
         x, y: the world point at column and row `car_at` of the picture of `shape` (H,W); to_world: the numbers a, b, c, d of
-        the matrix [[a, b], [c, d]] that turns columns and rows into the world.
+        the matrix [[a, b], [c, d]] that turns columns and rows into the world. sampling: OpenCV's name for it; halvings: how
+        often the field was halved, to the mean of each 2x2 pixels, before it is sampled.
         """
+        while len(self._halved) <= halvings:  # tiles that are touched later keep their shade there
+            half = self._halved[-1].shape[0] // 2
+            self._halved.append(cv2.resize(self._halved[-1], (half, half), interpolation=cv2.INTER_AREA))
+        per_unit = PER_UNIT / 2**halvings
         a, b, c, d = to_world
         column, row = car_at
         x, y = x - (a * column + b * row), y - (c * column + d * row)
-        a, b, c, d = a * PER_UNIT, b * PER_UNIT, c * PER_UNIT, d * PER_UNIT
+        a, b, c, d = a * per_unit, b * per_unit, c * per_unit, d * per_unit
         # OpenCV puts a pixel's centre at whole numbers, on both sides.
-        x, y = (x + PLAYFIELD) * PER_UNIT + (a + b) / 2 - 0.5, (y + PLAYFIELD) * PER_UNIT + (c + d) / 2 - 0.5
+        x, y = (x + PLAYFIELD) * per_unit + (a + b) / 2 - 0.5, (y + PLAYFIELD) * per_unit + (c + d) / 2 - 0.5
         return cv2.warpAffine(
-            self._pixels.view(np.uint8).reshape(SIZE, SIZE, 4),
+            self._halved[halvings],
             np.array([[a, b, x], [c, d, y]]),
             shape[::-1],
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
+            flags=sampling | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=0,
         )

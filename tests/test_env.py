@@ -92,9 +92,14 @@ def test_physics_rewards_and_chance_are_gymnasiums_bit_for_bit(make, seed):
 
 def test_v3_shows_what_gymnasium_shows(make):
     ours, theirs = make(CAR, look="v3"), gymnasium.make("CarRacing-v3").unwrapped
-    np.testing.assert_array_equal(ours.reset(seed=5)[0], paper(theirs.reset(seed=5)[0][:84]))
-    for action in _driving(40, 5):
-        np.testing.assert_array_equal(ours.step(action)[0], paper(theirs.step(action)[0][:84]))
+    differences = []
+    for seed in range(3):
+        frames = [(ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0])]
+        frames += [(ours.step(action)[0], theirs.step(action)[0]) for action in _driving(300, seed)]
+        differences += [np.abs(frame - paper(shown[:84]).astype(int)) for frame, shown in frames]
+    per_frame = np.mean(differences, axis=(1, 2, 3))
+    assert per_frame.mean() <= 0.25 and per_frame.max() <= 0.5  # of 255; without the car 0.49 and 0.76
+    assert np.mean(np.array(differences) > 1) < 0.035  # if no tile lost its shade, 0.056
 
 
 def test_the_cars_picture_for_people_is_gymnasiums(make):

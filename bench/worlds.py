@@ -1,0 +1,194 @@
+"""How fast the real worlds are: python -m bench.worlds [--json FILE]
+
+CarRacing's steps against Gymnasium's (and EnvPool's, where that is installed), where a step's time goes, and the frames that
+extract.py records in a second. Every contestant of a table has one thread and its turn in each run.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from bench.measure import RUNS, rates, ratio, report, table
+from config import GAMES, UserError, run_script, set_threads
+
+GYMNASIUM, V0, V3, ENVPOOL = "Gymnasium CarRacing-v3", "CarRacing, v0 look", "CarRacing, v3 look", "EnvPool CarRacing-v2"
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", help="also write the numbers there")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"turns of each contestant (default: {RUNS})")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of an episode (default: 1000)")
+    parser.add_argument("--episodes", type=int, default=12, help="episodes that an extraction records (default: 12)")
+    args = parser.parse_args(argv)
+    if min(args.runs, args.steps) < 1 or args.episodes < 3:
+        raise UserError("the benchmark takes 1 run and 1 step at least, and 3 episodes: a few more are measured against a few")
+    set_threads(1)
+    numbers = {}
+    for part in PARTS:
+        numbers |= part(args)
+        print()
+    report(args.json, numbers, args.runs)
+
+
+def _actions(count):
+    """Actions (count, 3) float32 that keep the car moving and swerving."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    steer = np.cumsum(rng.normal(0, 0.1, count)).clip(-1, 1)
+    return np.stack([steer, rng.uniform(0, 0.6, count), rng.uniform(0, 0.1, count)], axis=1).astype(np.float32)
+
+
+def _episodes(world, actions):
+    """A contestant: one episode a call, its reset and track included, with the same seeds for all who are called as often."""
+    seeds = itertools.count()
+
+    def episode():
+        world.reset(seed=next(seeds))
+        for action in actions:
+            world.step(action)
+        return len(actions)
+
+    return episode
+
+
+def _envpool(actions):
+    """The same with one environment and one thread of EnvPool; None where it is not installed."""
+    try:
+        import envpool
+    except ImportError:
+        return None
+    world = envpool.make("CarRacing-v2", env_type="gymnasium", num_envs=1, num_threads=1, seed=0)
+
+    def episode():
+        world.reset()
+        for action in actions:
+            world.step(action[None])
+        return len(actions)
+
+    return episode
+
+
+def steps(args):
+    """CarRacing's steps in a second, in one process, resets included."""
+    import gymnasium
+
+    import env
+
+    actions = _actions(args.steps)
+    contestants = {
+        GYMNASIUM: _episodes(gymnasium.make("CarRacing-v3").unwrapped, actions),
+        V0: _episodes(env.make(GAMES["carracing"]), actions),
+        V3: _episodes(env.make(GAMES["carracing"], look="v3"), actions),
+    }
+    pool = _envpool(actions)
+    if pool:
+        contestants[ENVPOOL] = pool
+    measured = rates(contestants, args.runs)
+    print(table(f"one process, episodes of {args.steps} steps with their resets", measured, "steps/s", GYMNASIUM))
+    if not pool:
+        print("  EnvPool is not installed: left out")
+    return {
+        "env_steps_per_s": {name: statistics.median(values) for name, values in measured.items()},
+        "env_vs_gymnasium": ratio(measured, V0, GYMNASIUM),
+        "env_v3_vs_gymnasium": ratio(measured, V3, GYMNASIUM),
+        "env_vs_envpool": ratio(measured, V0, ENVPOOL) if pool else None,
+    }
+
+
+def _timed_parts(world, actions):
+    """{part of a step: seconds} of one episode of CarRacing, taken apart as its step() is put together."""
+    from env.car_racing import FPS, ITERATIONS
+
+    spent = dict.fromkeys(("car's physics", "Box2D", "picture", "resize"), 0.0)
+    clock = time.perf_counter
+    for action in actions.tolist():
+        times = [clock()]
+        world.physics.control(*action)
+        world.physics.step(1 / FPS)
+        times.append(clock())
+        world.world.Step(1 / FPS, *ITERATIONS)
+        world.t += 1 / FPS
+        times.append(clock())
+        world.physics.read()
+        picture = world._look.picture(world)
+        times.append(clock())
+        world._preprocess(picture)
+        times.append(clock())
+        for part, begin, end in zip(spent, times, times[1:], strict=False):
+            spent[part] += end - begin
+    return spent
+
+
+def step_parts(args):
+    """Where a step's time goes, in microseconds."""
+    import env
+
+    actions, results = _actions(args.steps), {}
+    clock = time.perf_counter
+    for look in ("v0", "v3"):
+        world = env.make(GAMES["carracing"], look=look)
+        runs = []
+        for seed in range(args.runs):
+            begin = clock()
+            world.reset(seed=seed)
+            reset = clock() - begin
+            parts = _timed_parts(world, actions)
+            world.reset(seed=seed)
+            begin = clock()
+            for action in actions:
+                world.step(action)
+            rest = clock() - begin - sum(parts.values())
+            parts |= {"the rest of step()": rest, "reset, for each step of the episode": reset}
+            runs.append({part: seconds / len(actions) * 1e6 for part, seconds in parts.items()})
+        results[look] = {part: statistics.median(run[part] for run in runs) for part in runs[0]}
+    print(f"{'where the time goes':52} {'v0 look':>14} {'v3 look':>14}   microseconds a step")
+    for part in results["v0"]:
+        print(f"  {part:50} {results['v0'][part]:14.1f} {results['v3'][part]:14.1f}")
+    return {"step_microseconds": results}
+
+
+def _extract(game, episodes, workers):
+    """(frames, seconds) of `episodes` recorded by extract.py in a folder that is then removed."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "extract.py", game, "--episodes", str(episodes), "-n", str(workers), "--run-dir", folder]
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        seconds = time.perf_counter() - begin
+        with open(os.path.join(folder, "record", "log.jsonl")) as file:
+            return json.loads(file.readline())["frames"], seconds
+
+
+def extraction(args):
+    """Frames in a second that extract.py records: its random policy, compressed to disk, by two workers.
+
+    What it takes to start is left out: a run of all episodes less a run of a quarter of them.
+    """
+    workers = min(2, len(os.sched_getaffinity(0)))
+    few = max(workers, args.episodes // 4)
+
+    def contestant(game):
+        def episodes():
+            (frames, seconds), (few_frames, few_seconds) = (_extract(game, count, workers) for count in (args.episodes, few))
+            return frames - few_frames, seconds - few_seconds
+
+        return episodes
+
+    measured = rates({f"extract.py {game}": contestant(game) for game in GAMES}, args.runs, warm_up=False)
+    print(table(f"recording, {workers} workers", measured, "frames/s"))
+    car, doom = (statistics.median(values) for values in measured.values())
+    return {"extract_frames_per_s": car, "extract_doom_frames_per_s": doom}
+
+
+# Each prints its table and returns what --json gets of it.
+PARTS = (steps, step_parts, extraction)
+
+if __name__ == "__main__":
+    run_script(main)

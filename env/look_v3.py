@@ -1,0 +1,67 @@
+"""What Gymnasium's CarRacing-v3 shows, within a fraction of a grey level, painted as the published look is.
+
+Gymnasium draws 1000 x 800 pixels for each frame and shrinks them to 96 x 96, a pixel the mean of all that it covers. One look
+at the painted track between its pixels, which are half as large, comes to nearly the same mean. The dashboard is not drawn.
+"""
+
+import functools
+import math
+
+import cv2
+import numpy as np
+from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
+
+from env.car_image import CarImage
+from env.track_image import PER_UNIT, TrackImage, empty_field
+
+SHAPE = (84, 96)  # rows and columns of the picture
+CAR_AT = (48, 72)  # column and row of the hull's position
+COLUMNS, ROWS = 96 / 1000, -96 / 800  # pixels for one unit of the 1000 x 800 window, whose rows count upwards
+_FINE = 2  # while the view widens, and for the car: how many points of a pixel, each way, are looked at
+_WIDE_UNTIL = 14.0  # the zoom that ends it; the last is 16.2
+
+
+def _shown(color):
+    """What Gymnasium's shrinking leaves of a colour: its fixed-point arithmetic loses two levels."""
+    return np.maximum(np.asarray(color).astype(int) - 2, 0)
+
+
+@functools.cache
+def _empty_field():
+    return empty_field(_shown((102, 204, 102)), _shown((102, 230, 102)))
+
+
+class LookV3:
+    """Draws the state of a CarRacing environment as v3 does. One for each environment: it keeps the episode's track."""
+
+    def __init__(self):
+        self._track = TrackImage(_empty_field(), _shown)
+        self._car = CarImage(CAR_AT, *map(_shown, [(0, 0, 0), (77, 77, 77), (204, 0, 0)]), fine=_FINE)
+
+    def new_track(self, env):
+        """Called once an episode, before its first picture."""
+        self._track.new_track(env.road_poly, env.tile_colors)
+
+    def picture(self, env):
+        """(84, 96, 4) uint8: the first 84 of v3's 96 rows, in RGB and a byte that means nothing."""
+        x, y, _, _, hull_angle = env.physics.hull
+        # The view widens from the whole field to the car's surroundings in the first second.
+        zoom = 0.1 * SCALE * max(1 - env.t, 0) + ZOOM * SCALE * min(env.t, 1)
+        cos, sin = math.cos(-hull_angle), math.sin(-hull_angle)
+        columns, rows = zoom * COLUMNS, zoom * ROWS
+        to_world = (cos / columns, sin / rows, -sin / columns, cos / rows)  # of (columns, rows) from CAR_AT
+        self._track.update(env.tile_colors)
+        if zoom > _WIDE_UNTIL:
+            picture = self._track.view(x, y, to_world, CAR_AT, SHAPE, cv2.INTER_LINEAR)
+        else:
+            picture = self._wide(x, y, to_world, zoom)
+        self._car.draw(picture, env.physics, to_world)
+        return picture
+
+    def _wide(self, x, y, to_world, zoom):
+        """The field where a pixel covers many of the painted ones: from a coarser painting, finely."""
+        rows, columns = SHAPE
+        halvings = max(0, math.floor(math.log2(PER_UNIT / (zoom * -ROWS * _FINE))))
+        to_world, car_at = [v / _FINE for v in to_world], [v * _FINE for v in CAR_AT]
+        fine = self._track.view(x, y, to_world, car_at, (rows * _FINE, columns * _FINE), cv2.INTER_LINEAR, halvings)
+        return cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA)

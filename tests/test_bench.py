@@ -1,0 +1,38 @@
+"""The benchmarks run to their end and give the numbers that they promise; how large these are is not for a test to say."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import run_script
+
+from bench import measure
+
+
+def test_worlds_reports_ratios_rates_and_parts(tmp_path):
+    path = tmp_path / "worlds.json"
+    done = run_script("-m", "bench.worlds", "--runs", 1, "--steps", 20, "--episodes", 3, "--json", path)
+    numbers = json.loads(path.read_text())
+    assert numbers["env_vs_gymnasium"] > 0 and numbers["env_v3_vs_gymnasium"] > 0
+    # Differences of two runs this short can come out below 0 on a busy machine.
+    assert np.isfinite([numbers["extract_frames_per_s"], numbers["extract_doom_frames_per_s"]]).all()
+    assert f"{numbers['env_vs_gymnasium']:.2f}" in done.stdout
+    assert numbers["runs"] == 1 and numbers["machine"]["cores"] >= 1
+    for parts in numbers["step_microseconds"].values():
+        assert parts["Box2D"] > 0 and parts["picture"] > 0
+
+
+def test_worlds_refuses_too_little_to_measure():
+    done = run_script("-m", "bench.worlds", "--episodes", 2, check=False)
+    assert done.returncode == 2 and "3 episodes" in done.stderr
+
+
+def test_rates_count_work_by_the_clock_or_by_their_own_seconds(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    calls = []
+    contestants = {"by the clock": lambda: calls.append("a") or 30, "by its own": lambda: calls.append("b") or (30, 5)}
+    measured = measure.rates(contestants, runs=2)
+    assert calls == ["a", "b"] * 3  # once to warm up, and then in turns
+    assert measured == {"by the clock": [30, 30], "by its own": [6, 6]}
+    assert measure.ratio(measured, "by the clock", "by its own") == pytest.approx(5)
