@@ -89,8 +89,8 @@ def _evolve(game, args, keywords, stage, pool):
             episode_seeds(game.controller_episodes, args.seed, TRAIN, generation, shared)
             for shared in _shared_seeds(game.controller_seeds, game.controller_population)
         ]
-        units = [(*unit, max_steps) for unit in zip(candidates, seeds, strict=True)]
-        results = pool.map(lambda unit: world.rollout(*unit), units)
+        units = list(zip(candidates, seeds, strict=True))
+        results = pool.map_shares(lambda share, cut=max_steps: world.rollouts(share, cut), units)
         scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
         generation, mean_steps = generation + 1, np.mean(steps)
         if training:

@@ -6,43 +6,52 @@ import tensorflow as tf
 import env
 from controller.agent import Agent
 from controller.controller import Controller
-from doomrnn.dream import Rollouts, features, load_dream
+from doomrnn.dream import load_dream
+from doomrnn.population import Population, features
 from doomrnn.world_model import load_world_model
 
 
-def open_world(which, run_dir, game, rows, mode=None, temperature=None, **keywords):
+def open_world(which, run_dir, game, rows, mode=None, temperature=None, lanes=1, **keywords):
     """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M; keywords are those of the real world.
 
+    rows: the most episodes in a unit of work. lanes: threads that dream side by side in this process.
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
         return RealWorld(Agent(*load_world_model(run_dir, game), mode), rows, **keywords)
     game, dream = load_dream(run_dir, game, temperature)
-    return DreamWorld(Controller(game, mode), dream, rows)
+    return DreamWorld(Controller(game, mode), dream, rows, lanes)
 
 
 def run_episodes(pool, world, params, seeds, max_steps):
     """(scores (N,), steps (N,)) of one controller over N seeds, `world.rows` of them a unit of work."""
-    units = [seeds[i : i + world.rows] for i in range(0, len(seeds), world.rows)]
-    results = pool.map(lambda unit: world.rollout(params, unit, max_steps), units)
+    units = [(params, seeds[i : i + world.rows]) for i in range(0, len(seeds), world.rows)]
+    results = pool.map_shares(lambda share: world.rollouts(share, max_steps), units)
     scores, steps = zip(*results, strict=True)
     return np.concatenate(scores), np.concatenate(steps)
 
 
 class DreamWorld:
-    """`rows` dreams at once."""
+    """Dreams, those of all units of work together."""
 
-    def __init__(self, controller, dream, rows):
+    def __init__(self, controller, dream, rows, lanes=1):
         self.controller, self.dream, self.rows = controller, dream, rows
-        self.rollouts = Rollouts(dream, controller.actions, controller.mode)
+        self.population = Population(dream, controller.row_actions, controller.mode, lanes=lanes)
+
+    def rollouts(self, units, max_steps):
+        """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E seeds)."""
+        if not units:
+            return []
+        params, seeds = zip(*units, strict=True)
+        counts = [len(part) for part in seeds]
+        owners = np.repeat(np.arange(len(units)), counts)
+        results = self.population(np.array(params), owners, np.concatenate(seeds), max_steps)
+        scores, steps = (np.split(part, np.cumsum(counts)[:-1]) for part in results)
+        return list(zip(scores, steps, strict=True))
 
     def rollout(self, params, seeds, max_steps):
-        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= rows dreams."""
-        count = len(seeds)
-        padded = np.array([*seeds, *[seeds[0]] * (self.rows - count)], np.uint32)  # the batch's shape stays the same
-        params = tf.constant(np.asarray(params)[None], tf.float32)
-        scores, steps = self.rollouts(params, tf.constant(padded[None]), tf.constant(max_steps))
-        return np.float64(scores[0, :count]), np.int64(steps[0, :count])
+        """(scores (E,), steps (E,)) of one controller in E dreams."""
+        return self.rollouts([(params, seeds)], max_steps)[0]
 
 
 class RealWorld:
@@ -52,6 +61,10 @@ class RealWorld:
         self.agent, self.rows, self.keywords = agent, rows, keywords
         self.controller = agent.controller
         self.worlds = []
+
+    def rollouts(self, units, max_steps):
+        """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E <= rows seeds), in turn."""
+        return [self.rollout(params, seeds, max_steps) for params, seeds in units]
 
     def rollout(self, params, seeds, max_steps, full=False, watch=None):
         """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= rows episodes.
@@ -101,11 +114,13 @@ class RealWorld:
 def film_dream(world, vae, seed, max_steps):
     """The decoded frames, each (64,64,3) uint8, of one dream of a DreamWorld's controller."""
     seeds = tf.constant([seed], tf.uint32)
+    params = tf.constant(world.controller.params[None], tf.float32)
+    act = tf.function(world.controller.row_actions, jit_compile=True)
     z, state = world.dream.start(seeds)
     pictures = []
     for t in range(max_steps):
         pictures.append(np.uint8(np.round(vae.decode(z)[0] * 255.0)))
-        actions = world.controller.actions(features(world.controller.mode, z, state))
+        actions = act(features(world.controller.mode, z, state), params)
         z, state, died = world.dream.step(z, actions, state, seeds, tf.constant([t]))
         if died[0]:
             break

@@ -67,8 +67,15 @@ class Pool:
         return self._comm.allgather(value)
 
     def map(self, function, units):
-        """[function(unit) for unit in units], computed by all ranks: rank r takes every size-th unit from r on."""
-        share = self.together(lambda: [function(unit) for unit in units[self.rank :: self.size]])
+        """[function(unit) for unit in units], computed by all ranks."""
+        return self.map_shares(lambda share: [function(unit) for unit in share], units)
+
+    def map_shares(self, function, units):
+        """As `map`, with a function from a list of units to the list of their results, which is given a rank's whole share.
+
+        Rank r takes every size-th unit from r on.
+        """
+        share = self.together(lambda: function(units[self.rank :: self.size]))
         results = [None] * len(units)
         for rank, part in enumerate(self.gather(share)):
             results[rank :: self.size] = part

@@ -13,9 +13,9 @@ import config
 import doomrnn  # noqa: F401  registers the dreams
 from config import UserError
 from controller.rollout import open_world
-from doomrnn.dream import sample
+from doomrnn.kernel import sample
 from doomrnn.noise import threefry, uniform_and_normal
-from rnn.rnn import MDNRNN, MixtureParams
+from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]
 
@@ -59,9 +59,9 @@ def test_dream_samples_as_the_mixture_says(temperature):
     """10^5 samples: weights, means and variances are those of logits / t and sigma * sqrt(t)."""
     count, logits = 100_000, np.array([0.3, -0.5, 1.0, 0.0, -1.5], np.float32)
     mean, log_std = np.array([-40, -20, 0, 20, 40], np.float32), np.array([0.1, -0.3, 0.0, 0.4, -0.2], np.float32)
-    params = MixtureParams(*(tf.constant(np.tile(part, (count, 1, 1))) for part in (logits, mean, log_std)), None)
+    planes = [tf.fill((count, 1), value) for value in (*logits, *mean, *log_std)]
     chance, noise = uniform_and_normal(tf.cast(tf.range(count), tf.uint32), tf.constant(1, tf.uint32), 1)
-    z = sample(params, chance, noise, temperature).numpy().ravel()
+    z = sample(planes, chance, noise, temperature).numpy().ravel()
     component = np.round(z / 20).astype(int) + 2  # the Gaussians are 20 apart and about 1 wide
     weights = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     for k in range(5):
