@@ -5,6 +5,7 @@ goes down through a few sizes with those who still dream. A dream is the same, b
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -31,7 +32,7 @@ class Population:
     def __init__(self, dream, act, mode, rows=None, lanes=1):
         rows = rows or (GPU_ROWS if tf.config.list_physical_devices("GPU") else CPU_ROWS)
         self._lanes = [_Lane(dream.kernel(), act, mode, rows) for _ in range(lanes)]
-        self.max_steps, self.reward, self.action_size = dream.max_steps, dream.reward, dream.rnn.action_size
+        self.dream = dream
 
     def __call__(self, params, owners, seeds, max_steps=None, with_actions=False):
         """(scores (N,) float64, steps (N,) int64) of N dreams; with_actions: also a list of N arrays, each (steps,A).
@@ -40,7 +41,7 @@ class Population:
         dreams are cut, by default the dream's own.
         """
         params, owners = tf.constant(params, tf.float32), np.asarray(owners, np.int32)
-        seeds, max_steps = np.asarray(seeds, np.uint32), self.max_steps if max_steps is None else max_steps
+        seeds, max_steps = np.asarray(seeds, np.uint32), self.dream.max_steps if max_steps is None else max_steps
         shares = [slice(i, None, len(self._lanes)) for i in range(min(len(self._lanes), len(seeds)))]
 
         def run(lane, share):
@@ -51,10 +52,10 @@ class Population:
         steps = np.zeros(len(seeds), np.int64)
         for share, (lengths, *_) in zip(shares, results, strict=True):
             steps[share] = lengths
-        scores = steps * np.float64(self.reward)
+        scores = steps * np.float64(self.dream.reward)
         if not with_actions:
             return scores, steps
-        actions = [np.zeros((count, self.action_size), np.float32) for count in steps]
+        actions = [np.zeros((count, self.dream.rnn.action_size), np.float32) for count in steps]
         for share, (_, episodes, times, taken) in zip(shares, results, strict=True):
             mine = np.arange(len(seeds))[share]
             for episode, t, action in zip(episodes, times, taken, strict=True):
@@ -72,19 +73,21 @@ class _Lane:
         while self.sizes[-1] > SMALLEST:
             self.sizes.append(max(self.sizes[-1] // 2, SMALLEST))
         self._look = tf.function(self._fused_look, jit_compile=True)
-        self._graph = tf.function(self._rollout)
+        inputs = [((None, None), tf.float32), ((None,), tf.int32), ((None,), tf.uint32), ((), tf.int32), ((), tf.int32)]
+        inputs = [tf.TensorSpec(*spec) for spec in inputs]  # one graph, however many controllers and episodes
+        self._graphs = {record: tf.function(partial(self._rollout, record), inputs) for record in (False, True)}
 
     def run(self, params, owners, seeds, max_steps, with_actions):
         size = min((size for size in self.sizes if size >= len(seeds)), default=self.sizes[0])
-        waiting = tf.constant(owners), tf.constant(seeds)
-        return [part.numpy() for part in self._graph(params, *waiting, max_steps, tf.constant(size), with_actions)]
+        rollout = self._graphs[with_actions]
+        return [part.numpy() for part in rollout(params, tf.constant(owners), tf.constant(seeds), max_steps, tf.constant(size))]
 
     def _fused_look(self, z, h, c, params):
         """(z and h side by side, the actions of each row's controller)."""
         seen = features(self.mode, z, (h, c))
         return tf.concat([z, h], axis=1), self.act(seen, params)
 
-    def _rollout(self, params, owners, seeds, max_steps, size, with_actions):
+    def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
         """(steps (N,),) of N episodes; with_actions also episode (S,), time (S,) and action (S,A) of each of S row-steps."""
         kernel, count = self.kernel, tf.shape(seeds)[0]
         # Rows without a dream have the episode `count`, and dream on unseen.
@@ -117,9 +120,7 @@ class _Lane:
         def body(record, lengths, upcoming, episode, seed, weights, steps, z, h, c):
             z_and_h, actions = self._look(z, h, c, weights)
             if with_actions:
-                record = [
-                    part.write(part.size(), value) for part, value in zip(record, (episode, steps, actions), strict=True)
-                ]
+                record = [part.write(part.size(), value) for part, value in zip(record, (episode, steps, actions), strict=True)]
             z, h, c, died = kernel.step_joined(z_and_h, actions, c, seed, steps)
             steps += 1
             over = (died | (steps >= max_steps)) & (episode < count)

@@ -95,40 +95,6 @@ def test_stable_baselines_accepts_the_dream(game, request):
     checker.check_env(_environment(game, run))
 
 
-def _play(environment, seed, actions):
-    """The observations and the length of an episode."""
-    observation, _ = environment.reset(seed=seed)
-    seen = [observation]
-    for action in actions:
-        observation, reward, died, cut, _ = environment.step(action)
-        assert reward == 1.0
-        seen.append(observation)
-        if died or cut:
-            break
-    return np.array(seen), len(seen) - 1
-
-
-def test_same_dream_alone_in_a_vector_and_in_a_rollout(doom_run):
-    """For a constant action: a controller of zeros stands still in the rollout, whose length must be theirs."""
-    world = open_world("dream", doom_run, config.scaled("doom"), 8)
-    seeds = list(range(100, 108))
-    scores, steps = world.rollout(np.zeros(world.controller.num_params), seeds, 300)
-    assert len(set(steps)) > 3 and (scores == steps).all()
-    single = _environment("doom", doom_run, max_steps=300)
-    alone = [_play(single, seed, np.zeros((300, 1), np.float32)) for seed in seeds]
-    assert [length for _, length in alone] == steps.tolist()
-    vector = gymnasium.make_vec(IDS[1], num_envs=8, run_dir=str(doom_run), max_steps=300)
-    observations, _ = vector.reset(seed=100)
-    over = np.zeros(8, bool)
-    for t in range(1, 51):
-        for i, (seen, length) in enumerate(alone):
-            if t - 1 <= length and not over[i]:
-                np.testing.assert_allclose(observations[i], seen[t - 1], atol=1e-4)
-        observations, rewards, died, cut, _ = vector.step(np.zeros((8, 1), np.float32))
-        over |= died | cut
-    assert over.sum() == (steps <= 50).sum()
-
-
 def test_vector_begins_again_after_the_end(doom_run):
     vector = gymnasium.make_vec(IDS[1], num_envs=2, run_dir=str(doom_run), max_steps=3)
     first, _ = vector.reset(seed=1)
