@@ -21,6 +21,8 @@ ENLARGED = 4  # a pixel of the video for each of these, squared
 def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
+    if args.world == "dream":  # its threads are lanes of their own, each with whole dreams
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     load_tensorflow(args.threads)
     from controller.report import table
 
@@ -72,7 +74,8 @@ def _open(game, args, keywords):
     from controller.rollout import open_world
 
     mode, params = load_controller(args.run_dir, game)
-    world = open_world(args.world, args.run_dir, game, ROWS, mode, game.dream_temperature, args.precision, **keywords)
+    models = args.world, args.run_dir, game, ROWS, mode, game.dream_temperature
+    world = open_world(*models, args.threads, args.precision, **keywords)
     world.controller.set_params(params)
     return world
 

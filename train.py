@@ -7,6 +7,7 @@ Every rank takes its share of a generation's candidates; rank 0, which takes one
 original's train.py are understood.
 """
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -25,6 +26,8 @@ LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
 def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
+    if args.world == "dream":  # its threads are lanes of their own, each with whole dreams
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     load_tensorflow(args.threads)
     keywords = {}
     if args.world == "real":
@@ -78,7 +81,7 @@ def _evolve(game, args, keywords, stage, pool):
     from controller.rollout import open_world, run_episodes, run_units
 
     models = args.world, args.run_dir, game, game.controller_episodes
-    world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, **keywords))
+    world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, args.threads, **keywords))
     training = pool.together(lambda: _training(game, args, world.controller, stage) if pool.rank == 0 else None)
     longest = game.controller_max_steps if args.world == "real" else game.dream_max_steps
     generation, mean_steps = pool.broadcast(training and (training.generation, training.mean_steps))
@@ -92,8 +95,8 @@ def _evolve(game, args, keywords, stage, pool):
             episode_seeds(game.controller_episodes, args.seed, TRAIN, generation, shared)
             for shared in _shared_seeds(game.controller_seeds, game.controller_population)
         ]
-        units = [(*unit, max_steps) for unit in zip(candidates, seeds, strict=True)]
-        results = run_units(pool, world, units)
+        units = list(zip(candidates, seeds, strict=True))
+        results = run_units(pool, world, units, max_steps)
         scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
         generation, mean_steps = generation + 1, np.mean(steps)
         if training:

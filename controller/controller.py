@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from config import GAMES, UserError
-from doomrnn.dream import features
+from doomrnn.kernel import total
+from doomrnn.population import features
 
 HIDDEN_UNITS = 40
 MODES = ("zh", "zch", "z", "z_hidden")
@@ -68,7 +69,18 @@ class Controller:
         """
         if params is None:
             return self.actions(features[None], tf.constant(self.params[None], tf.float32))[0]
-        x, start = features, 0
+        return self._actions(features, params, tf.linalg.matmul)
+
+    def row_actions(self, features, params):
+        """Actions (B, A) for features (B, F), each row with parameters of its own, params (B, num_params).
+
+        They do not depend on the batch that a row is in, bit for bit; those of `actions` may, in their last digits.
+        """
+        return self._actions(features[:, None], params, lambda x, w: total(x[:, 0, :, None] * w)[:, None])[:, 0]
+
+    def _actions(self, x, params, product):
+        """Actions (K, E, A) for x (K, E, F) and params (K, num_params), by product(x (K, E, N), w (K, N, M)) -> (K, E, M)."""
+        start = 0
         for bias, weight in self._shapes:
             if bias is not None:
                 b = params[:, None, start : start + bias[0]]  # (K, 1, outputs)
@@ -76,7 +88,7 @@ class Controller:
             size = weight[0] * weight[1]
             w = tf.reshape(params[:, start : start + size], (-1, *weight))  # (K, inputs, outputs)
             start += size
-            x = tf.linalg.matmul(x, w)
+            x = product(x, w)
             x = tf.tanh(x + b if bias is not None else x)
         return _map_actions(x, self.action_maps)
 

@@ -6,33 +6,36 @@ import tensorflow as tf
 import env
 from controller.agent import Agent
 from controller.controller import Controller
-from doomrnn.dream import Rollouts, features, load_dream
+from doomrnn.dream import load_dream
+from doomrnn.population import Population, features
 from doomrnn.world_model import load_world_model
 
 ROWS = 16  # rows that a batch in the real world has, or a few less, where a candidate has fewer episodes
 
 
-def open_world(which, run_dir, game, episodes, mode=None, temperature=None, precision="float32", **keywords):
-    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for candidates with that many episodes.
+def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):
+    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for units of work of at most `episodes` episodes.
 
-    precision: "float32" or "bfloat16", what V encodes in; keywords are those of the real world's environment.
+    lanes: threads that dream side by side in this process. precision: "float32" or "bfloat16", what V encodes the real world
+    in; keywords are those of the real world's environment.
 
+    rows: the most episodes in a unit of work. lanes: threads that dream side by side in this process.
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
         game, vae, rnn = load_world_model(run_dir, game)
         return RealWorld(Agent(game, vae.in_precision(precision), rnn, mode), episodes, **keywords)
     game, dream = load_dream(run_dir, game, temperature)
-    return DreamWorld(Controller(game, mode), dream, episodes)
+    return DreamWorld(Controller(game, mode), dream, episodes, lanes)
 
 
-def run_units(pool, world, units):
-    """[(scores (E,), steps (E,))] of units (params, seeds, max_steps), computed by all workers.
+def run_units(pool, world, units, max_steps):
+    """[(scores (E,), steps (E,))] of units (params (P,), E seeds), computed by all workers.
 
     Blocks of `world.at_once` units stay together, so that what is in a batch does not depend on how many workers there are.
     """
     blocks = _blocks(units, world.at_once)
-    results = pool.map_shares(lambda share: _blocks(world.rollouts(sum(share, [])), world.at_once), blocks)
+    results = pool.map_shares(lambda share: _blocks(world.rollouts(sum(share, []), max_steps), world.at_once), blocks)
     return sum(results, [])
 
 
@@ -42,31 +45,34 @@ def _blocks(units, size):
 
 def run_episodes(pool, world, params, seeds, max_steps):
     """(scores (N,), steps (N,)) of one controller over N seeds, `world.episodes` of them a unit of work."""
-    units = [(params, seeds[i : i + world.episodes], max_steps) for i in range(0, len(seeds), world.episodes)]
-    scores, steps = zip(*run_units(pool, world, units), strict=True)
+    units = [(params, part) for part in _blocks(seeds, world.episodes)]
+    scores, steps = zip(*run_units(pool, world, units, max_steps), strict=True)
     return np.concatenate(scores), np.concatenate(steps)
 
 
 class DreamWorld:
-    """`episodes` dreams at once."""
+    """Dreams, those of all units of work together."""
 
-    at_once = 1
+    at_once = 1  # whoever dreams beside it, a dream is the same
 
-    def __init__(self, controller, dream, episodes):
+    def __init__(self, controller, dream, episodes, lanes=1):
         self.controller, self.dream, self.episodes = controller, dream, episodes
-        self._rollouts = Rollouts(dream, controller.actions, controller.mode)
+        self.population = Population(dream, controller.row_actions, controller.mode, lanes=lanes)
 
-    def rollouts(self, units):
-        """[(scores (E,), steps (E,))] of units (params, seeds, max_steps)."""
-        return [self.rollout(*unit) for unit in units]
+    def rollouts(self, units, max_steps):
+        """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E seeds)."""
+        if not units:
+            return []
+        params, seeds = zip(*units, strict=True)
+        counts = [len(part) for part in seeds]
+        owners = np.repeat(np.arange(len(units)), counts)
+        results = self.population(np.array(params), owners, np.concatenate(seeds), max_steps)
+        scores, steps = (np.split(part, np.cumsum(counts)[:-1]) for part in results)
+        return list(zip(scores, steps, strict=True))
 
     def rollout(self, params, seeds, max_steps):
-        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= `episodes` dreams."""
-        count = len(seeds)
-        padded = np.array([*seeds, *[seeds[0]] * (self.episodes - count)], np.uint32)  # the batch's shape stays the same
-        params = tf.constant(np.asarray(params)[None], tf.float32)
-        scores, steps = self._rollouts(params, tf.constant(padded[None]), tf.constant(max_steps))
-        return np.float64(scores[0, :count]), np.int64(steps[0, :count])
+        """(scores (E,), steps (E,)) of one controller in E dreams."""
+        return self.rollouts([(params, seeds)], max_steps)[0]
 
 
 class RealWorld:
@@ -82,12 +88,9 @@ class RealWorld:
         self.at_once = max(1, ROWS // episodes)
         self.worlds = []
 
-    def rollouts(self, units):
-        """[(scores (E,) float64, steps (E,) int)] of candidates in E <= `episodes` episodes each.
-
-        units: [(params (P,), E seeds, max_steps)]; max_steps is the same in all of them.
-        """
-        return sum((self._together(block) for block in _blocks(units, self.at_once)), [])
+    def rollouts(self, units, max_steps):
+        """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E <= `episodes` seeds)."""
+        return sum((self._together(block, max_steps) for block in _blocks(units, self.at_once)), [])
 
     def rollout(self, params, seeds, max_steps, full=False, watch=None):
         """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= `episodes` episodes.
@@ -96,20 +99,20 @@ class RealWorld:
         watch(t, frames, z, actions, rewards, dones, alive): called after each step with that step's arrays; the first
         E rows are the episodes'.
         """
-        return self._together([(params, seeds, max_steps)], full, watch)[0]
+        return self._together([(params, seeds)], max_steps, full, watch)[0]
 
-    def _together(self, units, full=False, watch=None):
+    def _together(self, units, max_steps, full=False, watch=None):
         """The results of at most `at_once` units.
 
         Each episode's track or game, and the noise with which z is sampled, come from its own seed. The batch always has the
         same rows, and those whose episode is over stay in it, so an episode is the same whatever the others do.
         """
-        game, max_steps, rows = self.agent.game, units[0][2], self.at_once * self.episodes
+        game, rows = self.agent.game, self.at_once * self.episodes
         params = np.zeros((self.at_once, self.controller.num_params), np.float32)
         alive = np.zeros(rows, bool)
         noise = np.zeros((max_steps, rows, game.z_size), np.float32)
         frames = np.zeros((rows, 64, 64, 3), np.uint8)
-        for k, (candidate, seeds, _) in enumerate(units):
+        for k, (candidate, seeds) in enumerate(units):
             params[k] = candidate
             for i, seed in enumerate(seeds, k * self.episodes):
                 alive[i] = True
@@ -133,7 +136,7 @@ class RealWorld:
             alive &= full | ~dones
             if not alive.any():
                 break
-        own = [slice(k * self.episodes, k * self.episodes + len(seeds)) for k, (_, seeds, _) in enumerate(units)]
+        own = [slice(k * self.episodes, k * self.episodes + len(seeds)) for k, (_, seeds) in enumerate(units)]
         return [(scores[rows], steps[rows]) for rows in own]
 
     def _world(self, row):
@@ -150,11 +153,13 @@ class RealWorld:
 def film_dream(world, vae, seed, max_steps):
     """The decoded frames, each (64,64,3) uint8, of one dream of a DreamWorld's controller."""
     seeds = tf.constant([seed], tf.uint32)
+    params = tf.constant(world.controller.params[None], tf.float32)
+    act = tf.function(world.controller.row_actions, jit_compile=True)
     z, state = world.dream.start(seeds)
     pictures = []
     for t in range(max_steps):
         pictures.append(np.uint8(np.round(vae.decode(z)[0] * 255.0)))
-        actions = world.controller.actions(features(world.controller.mode, z, state))
+        actions = act(features(world.controller.mode, z, state), params)
         z, state, died = world.dream.step(z, actions, state, seeds, tf.constant([t]))
         if died[0]:
             break

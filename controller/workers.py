@@ -71,7 +71,10 @@ class Pool:
         return self.map_shares(lambda share: [function(unit) for unit in share], units)
 
     def map_shares(self, function, units):
-        """The results of all `units` in order; function(share) gives those of a rank's: rank r has every size-th from r on."""
+        """As `map`, with a function from a list of units to the list of their results, which is given a rank's whole share.
+
+        Rank r takes every size-th unit from r on.
+        """
         share = self.together(lambda: function(units[self.rank :: self.size]))
         results = [None] * len(units)
         for rank, part in enumerate(self.gather(share)):

@@ -9,20 +9,14 @@ stable. The step that ends a dream earns its reward too.
 import tensorflow as tf
 
 from config import UserError
-from doomrnn.noise import uniform_and_normal
+from doomrnn.kernel import LEAST_ROWS, Kernel
 from doomrnn.world_model import load_initial_z, load_memory
-
-
-def features(mode, z, state):
-    """What C sees of z (B,Z) and M's state, the pair (h, c): (B, F), in the original's order."""
-    h, c = state
-    return tf.concat({"zh": [z, h], "zch": [z, c, h]}.get(mode, [z]), axis=-1)
 
 
 class Dream:
     """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own chance from them.
 
-    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from.
+    It dreams with M's weights as they are now. initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from.
     Raises UserError for a temperature of 0 or less.
     """
 
@@ -30,38 +24,29 @@ class Dream:
         if not 0 < temperature < float("inf"):
             raise UserError(f"the temperature is {temperature}: give a number above 0")
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, reward
-        self._mu, self._logvar = (tf.constant(part, tf.float32) for part in initial_z)
+        self.initial_z = initial_z
+        self._kernel = self.kernel()
 
-    @tf.function(reduce_retracing=True)
+    def kernel(self):
+        """A new Kernel, for a thread of its own."""
+        return Kernel(self.rnn, self.initial_z, self.temperature)
+
     def start(self, seeds):
         """(z (B,Z), state (h, c)) of the first moment; seeds (B,) uint32."""
-        chance, noise = uniform_and_normal(seeds, tf.constant(0, tf.uint32), self.rnn.z_size)
-        count = self._mu.shape[0]
-        which = tf.minimum(tf.cast(chance[:, 0] * count, tf.int32), count - 1)  # (B,)
-        mu, logvar = tf.gather(self._mu, which), tf.gather(self._logvar, which)
-        return mu + tf.exp(logvar / 2) * noise, self.rnn.initial_state(tf.shape(seeds)[0])
+        z, h, c = self._kernel.start(seeds)
+        return z, (h, c)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def step(self, z, actions, state, seeds, steps):
-        """(z (B,Z), state, died (B,) bool) after `actions` (B,A); steps (B,) int32: how many this dream has behind it."""
-        restart = tf.cast(steps == 0, tf.float32) if self.rnn.predict_restart else None
-        params, state = self.rnn.step(z, actions, state, restart)
-        chance, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.rnn.z_size)
-        z = sample(params, chance, noise, self.temperature)
-        died = params.restart_logit > 0 if self.rnn.predict_restart else tf.zeros_like(steps, tf.bool)
-        return z, state, died
+        """(z (B,Z), state, died (B,) bool) after `actions` (B,A); steps (B,) int32: how many this dream has behind it.
 
-
-def sample(params, chance, noise, temperature):
-    """z (B,Z) from M's mixture at `temperature`; chance (B,Z) uniform in (0, 1) picks the Gaussian, noise (B,Z) is normal.
-
-    The same distribution as `MDNRNN.mixture(params, temperature)`, with the chance from outside.
-    """
-    cumulative = tf.cumsum(tf.nn.softmax(params.logits / temperature, axis=-1), axis=-1)  # (B, Z, K)
-    chosen = tf.reduce_sum(tf.cast(chance[..., None] > cumulative[..., :-1], tf.int32), axis=-1)  # (B, Z)
-    mean = tf.gather(params.mean, chosen, batch_dims=2)
-    log_std = tf.gather(params.log_std, chosen, batch_dims=2)
-    return mean + tf.exp(log_std) * noise * temperature**0.5
+        A dream that steps alone, B = 1, has the numbers that it would have in company.
+        """
+        count, rows = z.shape[0], (z, actions, *state, seeds, steps)
+        if count < LEAST_ROWS:
+            rows = [tf.repeat(part, LEAST_ROWS, axis=0) for part in rows]
+        z, h, c, died = (part[:count] for part in self._kernel.step(*rows))
+        return z, (h, c), died
 
 
 def load_dream(run_dir, game, temperature=None, max_steps=None):
@@ -70,42 +55,3 @@ def load_dream(run_dir, game, temperature=None, max_steps=None):
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps
     return game, Dream(rnn, load_initial_z(run_dir, game), temperature, max_steps, game.dream_reward)
-
-
-class Rollouts:
-    """Whole dreams of given controllers in one graph call.
-
-    act(features (K,E,F), params (K,P)) -> actions (K,E,A); mode: what the controllers see.
-    """
-
-    def __init__(self, dream, act, mode):
-        self.dream, self.act, self.mode = dream, act, mode
-
-    # XLA fuses the many small operations between the matrix products: at 16 rows it doubles the speed.
-    @tf.function(jit_compile=True)
-    def __call__(self, params, seeds, max_steps):
-        """(rewards (K,E) float32, steps (K,E) int32) of K controllers, params (K,P), in E dreams each, seeds (K,E) uint32.
-
-        max_steps, int32: where dreams are cut. The batch keeps its shape until the last dream is over.
-        """
-        rows = tf.reshape(seeds, [-1])  # (B,) with B = K * E
-        z, state = self.dream.start(rows)
-        steps = tf.zeros_like(rows, tf.int32)
-        alive = tf.ones_like(rows, tf.bool)
-
-        def going(z, h, c, steps, alive):
-            return tf.reduce_any(alive)
-
-        def step(z, h, c, steps, alive):
-            seen = features(self.mode, z, (h, c))
-            seen = tf.reshape(seen, (*seeds.shape, seen.shape[-1]))  # (K, E, F)
-            actions = self.act(seen, params)
-            actions = tf.reshape(actions, (-1, actions.shape[-1]))
-            z, (h, c), died = self.dream.step(z, actions, (h, c), rows, steps)
-            steps += tf.cast(alive, tf.int32)
-            alive &= ~died & (steps < max_steps)
-            return z, h, c, steps, alive
-
-        *_, steps, _ = tf.while_loop(going, step, (z, *state, steps, alive))
-        steps = tf.reshape(steps, tf.shape(seeds))
-        return tf.cast(steps, tf.float32) * self.dream.reward, steps

@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from config import UserError, scaled
-from doomrnn.dream import features, load_dream
+from doomrnn.dream import load_dream
+from doomrnn.population import features
 from rundir import need
 from vae.vae import load_vae
 

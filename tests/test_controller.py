@@ -144,10 +144,10 @@ def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, preci
     """Three candidates in a batch that has rows for five, and five after them: none sees the others."""
     world = open_world("real", car_run, scaled("carracing"), 3, precision=precision)
     candidates = np.random.default_rng(0).normal(0, 0.3, (8, world.controller.num_params))
-    units = [(params, [10 + k % 2, 20, 30][: 3 - k % 2], 25) for k, params in enumerate(candidates)]
+    units = [(params, [10 + k % 2, 20, 30][: 3 - k % 2]) for k, params in enumerate(candidates)]
     assert world.at_once == 5
-    together = world.rollouts(units)
-    alone = [world.rollout(*unit) for unit in units]
+    together = world.rollouts(units, 25)
+    alone = [world.rollout(*unit, 25) for unit in units]
     for (scores, steps), (alone_scores, alone_steps) in zip(together, alone, strict=True):
         assert len(scores) == len(alone_scores)
         np.testing.assert_array_equal(scores, alone_scores)

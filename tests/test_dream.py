@@ -13,9 +13,9 @@ import config
 import doomrnn  # noqa: F401  registers the dreams
 from config import UserError
 from controller.rollout import open_world
-from doomrnn.dream import sample
+from doomrnn.kernel import sample
 from doomrnn.noise import threefry, uniform_and_normal
-from rnn.rnn import MDNRNN, MixtureParams
+from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]
 
@@ -59,9 +59,9 @@ def test_dream_samples_as_the_mixture_says(temperature):
     """10^5 samples: weights, means and variances are those of logits / t and sigma * sqrt(t)."""
     count, logits = 100_000, np.array([0.3, -0.5, 1.0, 0.0, -1.5], np.float32)
     mean, log_std = np.array([-40, -20, 0, 20, 40], np.float32), np.array([0.1, -0.3, 0.0, 0.4, -0.2], np.float32)
-    params = MixtureParams(*(tf.constant(np.tile(part, (count, 1, 1))) for part in (logits, mean, log_std)), None)
+    planes = [tf.fill((count, 1), value) for value in (*logits, *mean, *log_std)]
     chance, noise = uniform_and_normal(tf.cast(tf.range(count), tf.uint32), tf.constant(1, tf.uint32), 1)
-    z = sample(params, chance, noise, temperature).numpy().ravel()
+    z = sample(planes, chance, noise, temperature).numpy().ravel()
     component = np.round(z / 20).astype(int) + 2  # the Gaussians are 20 apart and about 1 wide
     weights = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     for k in range(5):
@@ -93,40 +93,6 @@ def test_stable_baselines_accepts_the_dream(game, request):
     checker = pytest.importorskip("stable_baselines3.common.env_checker")
     run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[game])
     checker.check_env(_environment(game, run))
-
-
-def _play(environment, seed, actions):
-    """The observations and the length of an episode."""
-    observation, _ = environment.reset(seed=seed)
-    seen = [observation]
-    for action in actions:
-        observation, reward, died, cut, _ = environment.step(action)
-        assert reward == 1.0
-        seen.append(observation)
-        if died or cut:
-            break
-    return np.array(seen), len(seen) - 1
-
-
-def test_same_dream_alone_in_a_vector_and_in_a_rollout(doom_run):
-    """For a constant action: a controller of zeros stands still in the rollout, whose length must be theirs."""
-    world = open_world("dream", doom_run, config.scaled("doom"), 8)
-    seeds = list(range(100, 108))
-    scores, steps = world.rollout(np.zeros(world.controller.num_params), seeds, 300)
-    assert len(set(steps)) > 3 and (scores == steps).all()
-    single = _environment("doom", doom_run, max_steps=300)
-    alone = [_play(single, seed, np.zeros((300, 1), np.float32)) for seed in seeds]
-    assert [length for _, length in alone] == steps.tolist()
-    vector = gymnasium.make_vec(IDS[1], num_envs=8, run_dir=str(doom_run), max_steps=300)
-    observations, _ = vector.reset(seed=100)
-    over = np.zeros(8, bool)
-    for t in range(1, 51):
-        for i, (seen, length) in enumerate(alone):
-            if t - 1 <= length and not over[i]:
-                np.testing.assert_allclose(observations[i], seen[t - 1], atol=1e-4)
-        observations, rewards, died, cut, _ = vector.step(np.zeros((8, 1), np.float32))
-        over |= died | cut
-    assert over.sum() == (steps <= 50).sum()
 
 
 def test_vector_begins_again_after_the_end(doom_run):

@@ -1,0 +1,206 @@
+"""How fast dreams are: agent-steps a second of Doom's dream, and how much of this machine's matrix products they get.
+
+    python -m bench.dreams [--json FILE] [--threads N]
+
+Contestants take turns. The population rollout, 1024 rows on N threads, is compared with the loop over the single Gymnasium
+environment and, where jax is installed, with the same step in `lax.scan`. The machine's peak is that of plain float32 matrix
+products in TensorFlow, N at a time. M's weights are random: what they are does not matter to speed, except for when dreams end.
+"""
+
+import argparse
+import importlib.util
+import os
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from bench.measure import rates, ratio, report, table
+from config import GAMES, load_tensorflow, run_script
+
+GAME = GAMES["doom"]
+ROWS, STEPS = 1024, 60  # of a stretch that is measured
+CANDIDATES, EPISODES = 64, 16
+MEAN_LENGTH = 900
+# Multiplications and additions of an agent-step: M's two products.
+FLOPS = 2 * ((GAME.z_size + GAME.rnn_size) * 4 * GAME.rnn_size + GAME.rnn_size * (3 * GAME.num_mixture * GAME.z_size + 1))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", help="also write the numbers here")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads (default: one a core)")
+    args = parser.parse_args(argv)
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # each thread has its own dreams, or its own product
+    load_tensorflow(args.threads)
+    rnn, initial_z = _memory()
+    everybody = _population(rnn, initial_z, args.threads)
+    contestants = {
+        "population": everybody,
+        "population, its own number of rows": _population(rnn, initial_z, args.threads, rows=None),
+        "matrix products, in agent-steps": _products(args.threads),
+        "single environment": _single(rnn, initial_z),
+    }
+    if importlib.util.find_spec("jax"):
+        from bench.dreams_jax import scan
+
+        contestants["jax, lax.scan"] = scan(rnn, initial_z, ROWS, STEPS)
+    measured = rates(contestants)
+    print(table(f"Doom's dream, {ROWS} rows, {args.threads} threads", measured, "agent-steps/s", "single environment"))
+    steps, seconds, spread = _generation(rnn, initial_z, args.threads)
+    print(
+        f"a generation of {CANDIDATES} x {EPISODES} dreams of {steps / CANDIDATES / EPISODES:.0f} steps on average, "
+        f"from {spread[0]} to {spread[1]}: {seconds:.1f} s, {steps / seconds:,.0f} agent-steps/s"
+    )
+    numbers = {
+        "agent_steps_per_s": statistics.median(measured["population"]),
+        "share_of_peak": ratio(measured, "population", "matrix products, in agent-steps"),
+        "vs_single_env": ratio(measured, "population", "single environment"),
+        "vs_jax": ratio(measured, "population", "jax, lax.scan") if "jax, lax.scan" in measured else None,
+        "peak_gflops": statistics.median(measured["matrix products, in agent-steps"]) * FLOPS / 1e9,
+        "generation_s": seconds,
+        "generation_mean_steps": steps / CANDIDATES / EPISODES,
+        "threads": args.threads,
+    }
+    for name in ("share_of_peak", "vs_single_env", "vs_jax"):
+        print(f"{name}: {numbers[name] if numbers[name] is None else format(numbers[name], '.3f')}")
+    report(args.json, numbers)
+
+
+def _memory():
+    """(an untrained M in which nobody dies, first frames)."""
+    import keras
+
+    from rnn.rnn import MDNRNN
+
+    keras.utils.set_random_seed(0)
+    rnn = MDNRNN(GAME.z_size, GAME.action_size, GAME.rnn_size, GAME.num_mixture, predict_restart=True)
+    rng = np.random.default_rng(0)
+    _set_death(rnn, rng.normal(0, 1, GAME.rnn_size), -1000.0)
+    return rnn, (rng.normal(0, 1, (100, GAME.z_size)), np.full((100, GAME.z_size), -2.0))
+
+
+def _set_death(rnn, weights, bias):
+    kernel, biases = (weight.numpy() for weight in rnn.output_layer.weights)
+    kernel[:, 0], biases[0] = weights, bias
+    rnn.output_layer.set_weights([kernel, biases])
+
+
+def _dreamers(rnn, initial_z, threads, rows):
+    """(population, its candidates' params, owners, seeds)."""
+    from controller.controller import Controller
+    from doomrnn.dream import Dream
+    from doomrnn.population import Population
+
+    controller = Controller(GAME)
+    dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.dream_reward)
+    params = np.random.default_rng(1).normal(0, 0.1, (CANDIDATES, controller.num_params))
+    population = Population(dream, controller.row_actions, controller.mode, rows, threads)
+    return population, params, np.repeat(np.arange(CANDIDATES), EPISODES), np.arange(CANDIDATES * EPISODES)
+
+
+def _population(rnn, initial_z, threads, rows=ROWS):
+    population, *what = _dreamers(rnn, initial_z, threads, rows and rows // threads)
+    return lambda: population(*what, STEPS)[1].sum()
+
+
+def _products(threads):
+    """Products of the two shapes of a step, with `threads` at work, as agent-steps."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    rows = ROWS // threads
+    sizes = ((GAME.z_size + GAME.rnn_size, 4 * GAME.rnn_size), (GAME.rnn_size, 3 * GAME.num_mixture * GAME.z_size))
+    pairs = [
+        (tf.constant(rng.normal(size=(rows, n)), tf.float32), tf.constant(rng.normal(size=(n, m)), tf.float32))
+        for n, m in sizes
+    ]
+    flops = sum(2 * rows * n * m for n, m in sizes) * threads * STEPS
+
+    def multiplier():
+        return [tf.function(lambda a, b: tf.matmul(a, b)) for _ in pairs]  # operations of its own, as each lane has
+
+    multipliers = [multiplier() for _ in range(threads)]
+
+    def work(functions):
+        for _ in range(STEPS):
+            products = [function(*pair) for function, pair in zip(functions, pairs, strict=True)]
+        return [float(product[0, 0]) for product in products]
+
+    def products():
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, multipliers))
+        return flops / FLOPS
+
+    return products
+
+
+def _single(rnn, initial_z):
+    """A step at a time, as Gymnasium's users write it, with the controller in NumPy."""
+    import json
+
+    import gymnasium
+
+    import doomrnn  # noqa: F401  registers the dream
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "rnn"))
+        rnn.save(os.path.join(folder, "rnn", "rnn.keras"))
+        with open(os.path.join(folder, "rnn", "initial_z.json"), "w") as file:
+            json.dump([np.int64(part * 10_000).tolist() for part in initial_z], file)
+        world = gymnasium.make(GAME.dream_id, run_dir=folder)
+    size = world.observation_space.shape[0]
+    weights = np.random.default_rng(1).normal(0, 0.1, (size, GAME.action_size)).astype(np.float32)
+
+    def loop():
+        observation, _ = world.reset(seed=0)
+        for _ in range(10 * STEPS):
+            observation, *_ = world.step(np.tanh(observation @ weights))
+        return 10 * STEPS
+
+    return loop
+
+
+def _generation(rnn, initial_z, threads):
+    """(agent-steps, seconds, (shortest, longest)) of a generation, in an M that lets dreams last MEAN_LENGTH on average."""
+    _set_death(rnn, rnn.output_layer.get_weights()[0][:, 0], _bias_for(rnn, initial_z, threads))
+    population, *what = _dreamers(rnn, initial_z, threads, rows=None)
+    population(*what, 2)
+    for size in (2, 70, 200):  # every size of the batch is compiled when it is first met
+        population(what[0], what[1][:size], what[2][:size], 40)
+    start = time.perf_counter()
+    _, steps = population(*what)
+    return steps.sum(), time.perf_counter() - start, (steps.min(), steps.max())
+
+
+def _bias_for(rnn, initial_z, threads):
+    """The death logit's bias with which dreams last MEAN_LENGTH steps on average, from dreams in which nobody dies."""
+    import tensorflow as tf
+
+    population, params, owners, seeds = _dreamers(rnn, initial_z, threads, rows=None)
+    some = slice(None, None, 4)
+    _, _, actions = population(params, owners[some], seeds[some], with_actions=True)
+    dream = population.dream
+    seeds = tf.constant(seeds[some], tf.uint32)
+    z, state = dream.start(seeds)
+    weights, logits = rnn.output_layer.get_weights()[0][:, 0], []
+    for t in range(dream.max_steps):
+        taken = tf.constant(np.array([part[t] for part in actions]))
+        z, state, _ = dream.step(z, taken, state, seeds, tf.fill(seeds.shape, t))
+        logits.append(state[0].numpy() @ weights)
+    highest = np.maximum.accumulate(logits)  # (T, N): a dream is over at the first step at which this is above -bias
+
+    def mean_length(bias):
+        return np.minimum((highest + bias <= 0).sum(0) + 1, dream.max_steps).mean()
+
+    low, high = -highest.max() - 1, -highest.min() + 1
+    for _ in range(40):
+        bias = (low + high) / 2
+        low, high = (bias, high) if mean_length(bias) > MEAN_LENGTH else (low, bias)
+    return bias
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,114 @@
+"""One step of M as a dream needs it: the same numbers as `rnn.MDNRNN.step`, laid out for speed.
+
+z and h share one matrix product; the action, the restart flag and the bias join afterwards, where they cost nothing. The head's
+outputs lie in planes, one for each Gaussian's weight, mean or deviation, so that sampling is arithmetic on whole planes.
+
+A row's numbers must not depend on its batch, or an episode would depend on who dreams beside it. That decides what runs where.
+The two matrix products are ordinary TensorFlow operations: on a CPU a row of theirs is the same, bit for bit, in any batch of
+LEAST_ROWS or more, while XLA's change below 56 rows. The arithmetic between them is compiled by XLA, which fuses it into a few
+passes; it has no sum whose order could change. Tests hold both to it.
+"""
+
+import tensorflow as tf
+
+from doomrnn.noise import uniform_and_normal
+
+LEAST_ROWS = 2  # a single row goes through a matrix-vector product, which adds in another order
+
+
+class Kernel:
+    """M's weights as they are now, and dreams that start and step with them.
+
+    initial_z: (mu, logvar), each (N, Z). Has its own operations: kernels of two threads must not be the same object, because
+    TensorFlow's matrix products on a CPU hold a lock while they run.
+    """
+
+    def __init__(self, rnn, initial_z, temperature):
+        self.z_size, self.rnn_size, self.temperature = rnn.z_size, rnn.rnn_size, temperature
+        self.mu, self.logvar = (tf.constant(part, tf.float32) for part in initial_z)
+        kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in rnn.cell.weights)
+        z_rows, self._actions, self._restart = tf.split(kernel, [rnn.z_size, rnn.action_size, int(rnn.predict_restart)])
+        self._driven, self._gate_bias = tf.concat([z_rows, recurrent], axis=0), bias  # (Z+H, 4H), (4H,)
+        head, head_bias = (_planes(weight, rnn) for weight in rnn.output_layer.weights)
+        self._head, self._head_bias = head, head_bias
+        self._restarts = rnn.predict_restart
+        self.start = tf.function(self._start, jit_compile=True)
+        self._gates = tf.function(self._fused_gates, jit_compile=True)
+        self._sample = tf.function(self._fused_sample, jit_compile=True)
+        self._join = tf.function(lambda z, h: tf.concat([z, h], axis=1), jit_compile=True)
+
+    def _start(self, seeds):
+        """(z (B,Z), h (B,H), c (B,H)) of the first moment of dreams with `seeds` (B,) uint32."""
+        chance, noise = uniform_and_normal(seeds, tf.zeros_like(seeds), self.z_size)
+        count = self.mu.shape[0]
+        which = tf.minimum(tf.cast(chance[:, 0] * count, tf.int32), count - 1)  # (B,)
+        z = tf.gather(self.mu, which) + tf.exp(tf.gather(self.logvar, which) / 2) * noise
+        zeros = tf.zeros((tf.shape(seeds)[0], self.rnn_size))
+        return z, zeros, zeros
+
+    def step(self, z, actions, h, c, seeds, steps):
+        """(z (B,Z), h, c, died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it. B >= 2."""
+        return self.step_joined(self._join(z, h), actions, c, seeds, steps)
+
+    def step_joined(self, z_and_h, actions, c, seeds, steps):
+        """`step`, with z and h side by side (B,Z+H)."""
+        h, c = self._gates(tf.matmul(z_and_h, self._driven), actions, c, steps)
+        z, died = self._sample(tf.matmul(h, self._head), seeds, steps)
+        return z, h, c, died
+
+    def _fused_gates(self, gates, actions, c, steps):
+        """The LSTM's (h, c) from the product (B,4H). A state that begins is zero already: `start` gives it so."""
+        gates += self._gate_bias
+        for i in range(self._actions.shape[0]):
+            gates += actions[:, i : i + 1] * self._actions[i]
+        if self._restarts:
+            gates += tf.cast(steps == 0, tf.float32)[:, None] * self._restart[0]
+        i, f, g, o = tf.split(gates, 4, axis=1)  # Keras's order
+        c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+        return tf.sigmoid(o) * tf.tanh(c), c
+
+    def _fused_sample(self, head, seeds, steps):
+        head += self._head_bias
+        chance, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size)
+        planes = [head[:, i : i + self.z_size] for i in range(0, head.shape[1] - self._restarts, self.z_size)]
+        died = head[:, -1] > 0 if self._restarts else tf.zeros_like(steps, tf.bool)
+        return sample(planes, chance, noise, self.temperature), died
+
+
+def _planes(weight, rnn):
+    """The head's weight (H, restart + Z*3K) or bias with its last axis as 3K planes of Z numbers, then the restart's logit."""
+    restart, numbers = tf.split(weight, [int(rnn.predict_restart), -1], axis=-1)
+    numbers = tf.reshape(numbers, (*weight.shape[:-1], rnn.z_size, 3 * rnn.num_mixture))
+    numbers = tf.reshape(tf.linalg.matrix_transpose(numbers), (*weight.shape[:-1], -1))
+    return tf.concat([numbers, restart], axis=-1)
+
+
+def sample(planes, chance, noise, temperature):
+    """z (B,Z) from M's mixture of K Gaussians at `temperature`; chance (B,Z) in (0, 1) picks one, noise (B,Z) is normal.
+
+    planes: K log weights, K means and K log deviations, each (B,Z). Weights are w^(1/t), deviations sigma * sqrt(t): the same
+    distribution as `MDNRNN.mixture(params, temperature)`, with the chance from outside.
+    """
+    count = len(planes) // 3
+    logits, means, log_stds = planes[:count], planes[count : 2 * count], planes[2 * count :]
+    greatest = logits[0]
+    for logit in logits[1:]:
+        greatest = tf.maximum(greatest, logit)
+    cumulative = [tf.exp((logits[0] - greatest) / temperature)]
+    for logit in logits[1:]:
+        cumulative.append(cumulative[-1] + tf.exp((logit - greatest) / temperature))
+    threshold = chance * cumulative[-1]
+    mean, log_std = means[0], log_stds[0]
+    for k in range(1, count):
+        later = threshold > cumulative[k - 1]
+        mean, log_std = tf.where(later, means[k], mean), tf.where(later, log_stds[k], log_std)
+    return mean + tf.exp(log_std) * noise * temperature**0.5
+
+
+def total(x):
+    """The sum over axis 1 of x (B,N,A), in an order that no compiler may change: halves are added until one is left."""
+    while x.shape[1] > 1:
+        half = x.shape[1] // 2
+        pairs = x[:, :half] + x[:, half : 2 * half]
+        x = tf.concat([pairs, x[:, 2 * half :]], axis=1) if x.shape[1] % 2 else pairs
+    return x[:, 0]

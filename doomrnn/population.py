@@ -1,0 +1,145 @@
+"""Whole dreams of any number of controllers in one graph call.
+
+The batch is kept full: a row whose dream is over takes the next waiting episode at once, and when none is waiting the batch
+goes down through a few sizes with those who still dream. A dream is the same, bit for bit, whoever dreams beside it.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+# A CPU is as fast with 64 rows as with 1024, and fewer rows mean that the last dreams leave less of the batch empty.
+CPU_ROWS, GPU_ROWS = 64, 1024
+SMALLEST = 16
+
+
+def features(mode, z, state):
+    """What C sees of z (B,Z) and M's state, the pair (h, c): (B, F), in the original's order."""
+    h, c = state
+    return tf.concat({"zh": [z, h], "zch": [z, c, h]}.get(mode, [z]), axis=-1)
+
+
+class Population:
+    """Rollouts of controllers in `dream`, on `lanes` threads, each with at most `rows` dreams at once.
+
+    act(features (B,F), params (B,P)) -> actions (B,A), in a way that does not depend on the batch, such as
+    `Controller.row_actions`. mode: what the controllers see. rows: by default what suits the device.
+    TensorFlow must have as many inter-op threads as there are lanes for them to run at once.
+    """
+
+    def __init__(self, dream, act, mode, rows=None, lanes=1):
+        rows = rows or (GPU_ROWS if tf.config.list_physical_devices("GPU") else CPU_ROWS)
+        self._lanes = [_Lane(dream.kernel(), act, mode, rows) for _ in range(lanes)]
+        self.dream = dream
+
+    def __call__(self, params, owners, seeds, max_steps=None, with_actions=False):
+        """(scores (N,) float64, steps (N,) int64) of N dreams; with_actions: also a list of N arrays, each (steps,A).
+
+        params (K,P); owners (N,): whose dream each one is, a row of params; seeds (N,), each below 2^32; max_steps: where
+        dreams are cut, by default the dream's own.
+        """
+        params, owners = tf.constant(params, tf.float32), np.asarray(owners, np.int32)
+        seeds, max_steps = np.asarray(seeds, np.uint32), self.dream.max_steps if max_steps is None else max_steps
+        shares = [slice(i, None, len(self._lanes)) for i in range(min(len(self._lanes), len(seeds)))]
+
+        def run(lane, share):
+            return lane.run(params, owners[share], seeds[share], tf.constant(max_steps, tf.int32), with_actions)
+
+        with ThreadPoolExecutor(len(shares)) as threads:
+            results = list(threads.map(run, self._lanes, shares))
+        steps = np.zeros(len(seeds), np.int64)
+        for share, (lengths, *_) in zip(shares, results, strict=True):
+            steps[share] = lengths
+        scores = steps * np.float64(self.dream.reward)
+        if not with_actions:
+            return scores, steps
+        actions = [np.zeros((count, self.dream.rnn.action_size), np.float32) for count in steps]
+        for share, (_, episodes, times, taken) in zip(shares, results, strict=True):
+            mine = np.arange(len(seeds))[share]
+            for episode, t, action in zip(episodes, times, taken, strict=True):
+                if episode < len(mine):  # rows that wait for nothing are not recorded
+                    actions[mine[episode]][t] = action
+        return scores, steps, actions
+
+
+class _Lane:
+    """One thread's dreams."""
+
+    def __init__(self, kernel, act, mode, rows):
+        self.kernel, self.act, self.mode = kernel, act, mode
+        self.sizes = [rows]
+        while self.sizes[-1] > SMALLEST:
+            self.sizes.append(max(self.sizes[-1] // 2, SMALLEST))
+        self._look = tf.function(self._fused_look, jit_compile=True)
+        inputs = [((None, None), tf.float32), ((None,), tf.int32), ((None,), tf.uint32), ((), tf.int32), ((), tf.int32)]
+        inputs = [tf.TensorSpec(*spec) for spec in inputs]  # one graph, however many controllers and episodes
+        self._graphs = {record: tf.function(partial(self._rollout, record), inputs) for record in (False, True)}
+
+    def run(self, params, owners, seeds, max_steps, with_actions):
+        size = min((size for size in self.sizes if size >= len(seeds)), default=self.sizes[0])
+        rollout = self._graphs[with_actions]
+        return [part.numpy() for part in rollout(params, tf.constant(owners), tf.constant(seeds), max_steps, tf.constant(size))]
+
+    def _fused_look(self, z, h, c, params):
+        """(z and h side by side, the actions of each row's controller)."""
+        seen = features(self.mode, z, (h, c))
+        return tf.concat([z, h], axis=1), self.act(seen, params)
+
+    def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
+        """(steps (N,),) of N episodes; with_actions also episode (S,), time (S,) and action (S,A) of each of S row-steps."""
+        kernel, count = self.kernel, tf.shape(seeds)[0]
+        # Rows without a dream have the episode `count`, and dream on unseen.
+        owners, seeds = (tf.concat([part, part[:1]], axis=0) for part in (owners, seeds))
+        sizes = tf.constant(self.sizes)
+
+        def seat(episode):
+            """What rows that begin `episode` (B,) need: seeds, parameters, steps, z, h, c."""
+            seed = tf.gather(seeds, episode)
+            return seed, tf.gather(params, tf.gather(owners, episode)), tf.zeros_like(episode), *kernel.start(seed)
+
+        def turn(over, lengths, upcoming, episode, *rows):
+            """Write down the dreams that are over, begin others in their place, and leave out rows that nothing waits for."""
+            lengths = tf.tensor_scatter_nd_update(
+                lengths, tf.boolean_mask(episode, over)[:, None], tf.boolean_mask(rows[2], over)
+            )
+            drawn = tf.where(over, upcoming + tf.cumsum(tf.cast(over, tf.int32), exclusive=True), count)
+            begins = over & (drawn < count)
+            episode = tf.where(over, tf.minimum(drawn, count), episode)
+            upcoming += tf.reduce_sum(tf.cast(begins, tf.int32))
+            rows = [
+                tf.where(begins[:, None] if old.shape.rank == 2 else begins, new, old)
+                for old, new in zip(rows, seat(episode), strict=True)
+            ]
+            dreaming = tf.reduce_sum(tf.cast(episode < count, tf.int32))
+            smaller = tf.reduce_min(tf.where(sizes >= dreaming, sizes, sizes[0]))
+            keep = tf.argsort(tf.cast(episode == count, tf.int32), stable=True)[: tf.minimum(smaller, tf.shape(episode)[0])]
+            return lengths, upcoming, *[tf.gather(part, keep) for part in (episode, *rows)]
+
+        def body(record, lengths, upcoming, episode, seed, weights, steps, z, h, c):
+            z_and_h, actions = self._look(z, h, c, weights)
+            if with_actions:
+                record = [part.write(part.size(), value) for part, value in zip(record, (episode, steps, actions), strict=True)]
+            z, h, c, died = kernel.step_joined(z_and_h, actions, c, seed, steps)
+            steps += 1
+            over = (died | (steps >= max_steps)) & (episode < count)
+            state = lengths, upcoming, episode, seed, weights, steps, z, h, c
+            return record, *tf.cond(tf.reduce_any(over), lambda: turn(over, *state), lambda: state)
+
+        episode = tf.minimum(tf.range(size), count)
+        lengths = tf.zeros((count + 1,), tf.int32)
+        record = []
+        if with_actions:
+            shapes = ((tf.int32, [None]), (tf.int32, [None]), (tf.float32, [None, None]))
+            record = [tf.TensorArray(t, 0, dynamic_size=True, infer_shape=False, element_shape=s) for t, s in shapes]
+        state = record, lengths, tf.minimum(size, count), episode, *seat(episode)
+        rows = [tf.TensorShape([None, *part.shape[1:]]) for part in state[3:]]
+        shapes = [tf.TensorShape([])] * len(record), lengths.shape, tf.TensorShape([]), *rows
+        record, lengths, *_ = tf.while_loop(
+            lambda record, lengths, upcoming, episode, *_: tf.reduce_any(episode < count),
+            body,
+            state,
+            shape_invariants=shapes,
+        )
+        return lengths[:-1], *[part.concat() for part in record]

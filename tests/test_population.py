@@ -1,0 +1,248 @@
+"""Population rollouts: the same episode however it is dreamed, and the same survival as a plain NumPy account of the dream."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, run_script
+
+import config
+from controller.controller import Controller
+from controller.rollout import open_world
+from doomrnn.dream import Dream, load_dream
+from doomrnn.kernel import total
+from doomrnn.population import Population
+from rnn.rnn import MDNRNN
+
+GAME = config.scaled("doom")
+
+
+def _small(temperature=1.0, max_steps=300, z_size=4):
+    """(Controller, Dream) of a small M in which some die soon and some late, later still where their controllers differ."""
+    rng = np.random.default_rng(3)
+    rnn = MDNRNN(z_size, 1, 16, 5, predict_restart=True)
+    rnn.cell.set_weights([rng.normal(0, 0.4, weight.shape) for weight in rnn.cell.get_weights()])
+    kernel, bias = (rng.normal(0, 0.4, weight.shape) for weight in rnn.output_layer.get_weights())
+    kernel[:, 0], bias[0] = rng.normal(0, 6, 16), -16
+    rnn.output_layer.set_weights([kernel, bias])
+    dream = Dream(rnn, (rng.normal(0, 1, (30, z_size)), np.full((30, z_size), -2.0)), temperature, max_steps, 1.0)
+    game = config.replace(GAME, z_size=z_size, rnn_size=16)
+    return Controller(game), dream
+
+
+def _params(controller, count):
+    return np.random.default_rng(5).normal(0, 0.3, (count, controller.num_params))
+
+
+def test_episode_does_not_depend_on_its_company():
+    """In batches of other sizes, alone, on two threads, in another order: actions and lengths are the same, bit for bit."""
+    controller, dream = _small(max_steps=100)
+    params, owners, seeds = _params(controller, 5), np.arange(60) % 5, np.arange(60) + 1000
+    act = controller.row_actions, controller.mode
+
+    def rollout(which, **keywords):
+        results = Population(dream, *act, **keywords)(params, owners[which], seeds[which], with_actions=True)
+        return dict(zip(which, zip(*results, strict=True), strict=True))
+
+    everyone = list(range(60))
+    expected = rollout(everyone, rows=64)
+    lengths = [steps for _, steps, _ in expected.values()]
+    assert len(set(lengths)) > 20 and min(lengths) < 30 and max(lengths) == 100
+    assert all(len(actions) == steps == score for score, steps, actions in expected.values())
+    same = Population(dream, *act, rows=4)
+    others = [
+        rollout(everyone, rows=8),
+        rollout(everyone, rows=32),
+        rollout(everyone, rows=40, lanes=2),
+        rollout(everyone[::-1], rows=20),
+        {i: [part[0] for part in same(params, owners[i : i + 1], seeds[i : i + 1], with_actions=True)] for i in range(8)},
+    ]
+    for other in others:
+        for episode, (score, steps, actions) in other.items():
+            assert (score, steps) == expected[episode][:2]
+            np.testing.assert_array_equal(actions, expected[episode][2])
+
+
+PROGRAM = """
+import json, sys
+sys.path.insert(0, {root!r})
+import config
+config.load_tensorflow(1)
+import numpy as np
+from controller.rollout import open_world
+from controller.workers import Pool
+
+pool, world = Pool(), open_world("dream", {run!r}, config.scaled("doom"), 4)
+units = [(params, seeds) for params, seeds in json.load(open({file!r}))]
+results = pool.map_shares(lambda share: world.rollouts(share, 300), units)
+if pool.rank == 0:
+    print(json.dumps([[scores.tolist(), steps.tolist()] for scores, steps in results]))
+"""
+
+
+def test_one_episode_four_ways(doom_run, tmp_path):
+    """The Gymnasium environment, the vector environment, a population, and a population under three workers."""
+    game, dream = load_dream(str(doom_run), GAME, max_steps=300)
+    controller = Controller(game)
+    params, seeds = _params(controller, 2) / 3, np.arange(100, 108)
+    owners = np.arange(8) // 4
+    population = Population(dream, controller.row_actions, controller.mode)
+    scores, steps, actions = population(params, owners, seeds, with_actions=True)
+    assert len(set(steps)) > 3
+
+    act = tf.function(controller.row_actions, jit_compile=True)
+    single = gymnasium.make(game.dream_id, run_dir=str(doom_run), max_steps=300).unwrapped
+    seen = []
+    for i, seed in enumerate(seeds):
+        observation, rewards, over = single.reset(seed=int(seed))[0], [], False
+        while not over:
+            action = act(observation[None], tf.constant(params[owners[i]][None], tf.float32)).numpy()[0]
+            np.testing.assert_array_equal(action, actions[i][len(rewards)])
+            seen.append((i, len(rewards), observation))
+            observation, reward, died, cut, _ = single.step(action)
+            rewards.append(reward)
+            over = died or cut
+        assert (len(rewards), sum(rewards)) == (steps[i], scores[i])
+
+    vector = gymnasium.make_vec(game.dream_id, num_envs=8, run_dir=str(doom_run), max_steps=300)
+    observations = [vector.reset(seed=100)[0]]
+    lengths = np.zeros(8, int)
+    for t in range(max(steps)):
+        taken = [actions[i][t] if t < steps[i] else np.zeros(1, np.float32) for i in range(8)]
+        observation, _, died, cut, _ = vector.step(np.array(taken))
+        observations.append(observation)
+        lengths = np.where((lengths == 0) & (died | cut), t + 1, lengths)
+    assert lengths.tolist() == steps.tolist()
+    for i, t, observation in seen:
+        np.testing.assert_array_equal(observations[t][i], observation)
+
+    units = [[params[k].tolist(), seeds[owners == k].tolist()] for k in range(2)] + [[params[0].tolist(), [104]]]
+    (tmp_path / "units.json").write_text(json.dumps(units))
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(root=str(ROOT), run=str(doom_run), file=str(tmp_path / "units.json")))
+    shared = json.loads(run_script(program, ranks=3).stdout)
+    for k in range(2):
+        assert shared[k] == [scores[owners == k].tolist(), steps[owners == k].tolist()]
+
+
+def _numpy_survival(dream, controller, params, count):
+    """Lengths of `count` dreams by the article's rules in float64, with NumPy's own chance."""
+    rng, rnn, t = np.random.default_rng(11), dream.rnn, dream.temperature
+    kernel, recurrent, bias, head, head_bias = (
+        np.float64(weight) for weight in [*rnn.cell.get_weights(), *rnn.output_layer.get_weights()]
+    )
+    mu, logvar = dream.initial_z
+    which, size = rng.integers(0, len(mu), count), rnn.z_size
+    z = mu[which] + np.exp(logvar[which] / 2) * rng.normal(size=(count, size))
+    h, c = np.zeros((count, rnn.rnn_size)), np.zeros((count, rnn.rnn_size))
+    steps, alive, restart = np.zeros(count, int), np.ones(count, bool), np.ones((count, 1))
+    while alive.any():
+        action = np.tanh(np.concatenate([z, c, h], 1) @ params[:, None])
+        i, f, g, o = np.split(np.concatenate([z, action, restart], 1) @ kernel + h @ recurrent + bias, 4, axis=1)
+        i, f, o = (1 / (1 + np.exp(-gate)) for gate in (i, f, o))
+        c = f * c + i * np.tanh(g)
+        h = o * np.tanh(c)
+        out = h @ head + head_bias
+        logits, mean, log_std = np.split(out[:, 1:].reshape(count, size, 15), 3, axis=2)
+        weights = np.exp(logits / t)
+        weights /= weights.sum(2, keepdims=True)
+        chosen = (rng.uniform(size=(count, size, 1)) > weights.cumsum(2)[..., :-1]).sum(2)[..., None]
+        mean, log_std = (np.take_along_axis(part, chosen, 2)[..., 0] for part in (mean, log_std))
+        z = mean + np.exp(log_std) * np.sqrt(t) * rng.normal(size=(count, size))
+        restart[:] = 0
+        steps += alive
+        alive &= (out[:, 0] <= 0) & (steps < dream.max_steps)
+    return steps
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.3])
+def test_survival_is_that_of_a_plain_account_of_the_dream(temperature):
+    """Mean survival over 2,000 dreams each: the 99% intervals meet."""
+    count = 2000
+    controller, dream = _small(temperature)
+    params = _params(controller, 1)
+    population = Population(dream, controller.row_actions, controller.mode)
+    _, steps = population(params, np.zeros(count, int), np.arange(count))
+    plain = _numpy_survival(dream, controller, params[0], count)
+    half = [2.576 * lengths.std() / count**0.5 for lengths in (steps, plain)]
+    assert 10 < plain.mean() < 250 and max(half) < plain.mean() / 5
+    assert abs(steps.mean() - plain.mean()) < sum(half)
+
+
+@pytest.mark.parametrize("name", ["doom", "carracing"])
+def test_kernel_says_what_m_says(name, request):
+    """One step of the kernel against MDNRNN.step: the state, the death, and a z that M's own mixture holds for likely."""
+    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[name])
+    game, dream = load_dream(str(run), config.scaled(name))
+    rng, rnn = np.random.default_rng(0), dream.rnn
+    seeds, steps = tf.constant(np.arange(400), tf.uint32), tf.constant(np.arange(400) % 2, tf.int32)
+    z, (h, c) = dream.start(seeds)
+    action = tf.constant(rng.uniform(-1, 1, (400, game.action_size)), tf.float32)
+    old = tuple(part + np.float32(rng.normal(0, 0.5, part.shape)) * tf.cast(steps, tf.float32)[:, None] for part in (h, c))
+    params, expected = rnn.step(z, action, old, tf.cast(steps == 0, tf.float32))
+    z, state, died = dream.step(z, action, old, seeds, steps)
+    for ours, theirs in zip(state, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    if rnn.predict_restart:
+        clear = np.abs(params.restart_logit) > 1e-4
+        np.testing.assert_array_equal(died.numpy()[clear], (params.restart_logit > 0).numpy()[clear])
+    uniform = rnn.mixture(params, dream.temperature).cdf(z).numpy().ravel()  # uniform where z has that distribution
+    assert abs(uniform.mean() - 0.5) < 4 * (1 / 12 / len(uniform)) ** 0.5
+    assert abs(np.sort(uniform) - (np.arange(len(uniform)) + 0.5) / len(uniform)).max() < 1.95 / len(uniform) ** 0.5
+
+
+def test_row_has_the_same_bits_in_any_batch():
+    """At Doom's size: any place, any neighbours, any number of rows from 2 on; and alone, through Dream.step."""
+    rng, rnn = np.random.default_rng(0), MDNRNN(64, 1, 512, 5, predict_restart=True)
+    dream = Dream(rnn, (rng.normal(0, 1, (30, 64)), np.full((30, 64), -2.0)), 1.15, 2100, 1.0)
+    controller = Controller("doom")
+    rows = 1024
+    sizes = ((rows, 64), (rows, 1), (rows, 512), (rows, 512), (rows, controller.num_params))
+    z, action, h, c, params = (tf.constant(rng.normal(0, 1, size), tf.float32) for size in sizes)
+    seeds, steps = tf.constant(np.arange(rows), tf.uint32), tf.constant(np.arange(rows) % 3, tf.int32)
+    act = tf.function(controller.row_actions, jit_compile=True)
+
+    def numbers(which):
+        part = [tf.gather(x, which) for x in (z, action, h, c, seeds, steps, params)]
+        taken = act(controller.features(part[0], part[2:4]), part[6])
+        new_z, state, _ = dream.step(part[0], part[1], part[2:4], part[4], part[5])
+        return np.concatenate([new_z, *state, taken], axis=1)
+
+    everyone = numbers(np.arange(rows))
+    for size in (1, 2, 3, 16, 33, 64, 500):
+        which = rng.permutation(rows)[:size]
+        np.testing.assert_array_equal(numbers(which), everyone[which], err_msg=f"{size} rows")
+
+
+@pytest.mark.parametrize("size", [1, 2, 17, 34, 288])
+def test_total_is_the_sum(size):
+    x = np.random.default_rng(0).normal(size=(3, size, 2))
+    np.testing.assert_allclose(total(tf.constant(x)), x.sum(1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["zh", "zch", "z", "z_hidden"])
+def test_row_actions_are_the_controllers_actions(mode):
+    controller = Controller(config.GAMES["carracing"], mode)
+    rng = np.random.default_rng(1)
+    features, params = rng.normal(size=(6, controller.feature_size)), rng.normal(0, 0.1, (6, controller.num_params))
+    features, params = tf.constant(features, tf.float32), tf.constant(params, tf.float32)
+    expected = controller.actions(features[:, None], params)[:, 0]
+    np.testing.assert_allclose(controller.row_actions(features, params), expected, atol=1e-5)
+    assert np.ptp(expected) > 0.1
+
+
+def test_dream_of_the_car_lasts_to_its_end(car_run):
+    game, dream = load_dream(str(car_run), config.scaled("carracing"))
+    assert dream.max_steps == 1200
+    controller = Controller(game)
+    population = Population(dream, controller.row_actions, controller.mode)
+    scores, steps, actions = population(_params(controller, 2), [0, 1, 1], [7, 7, 8], 50, with_actions=True)
+    assert steps.tolist() == [50, 50, 50] and scores.tolist() == [0, 0, 0]
+    assert all(taken.shape == (50, 3) for taken in actions) and not np.array_equal(actions[0], actions[1])
+    assert actions[0][:, 0].min() < 0 and min(taken[:, 1:].min() for taken in actions) >= 0
+
+
+def test_no_units_are_no_work(doom_run):
+    assert open_world("dream", str(doom_run), GAME, 4).rollouts([], 10) == []
