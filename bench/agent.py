@@ -8,6 +8,7 @@ import numpy as np
 import config
 
 PROCESSES = 2
+PLAIN_LOOP, FLOAT32, OURS = "plain loop", "train.py's, --precision float32", "train.py's, --precision auto"
 
 
 class Processes:
@@ -96,7 +97,7 @@ def ours(steps, precision, episodes=16):
 def contestants(steps):
     """{name: Processes} of episodes of `steps` steps, resets included."""
     return {
-        "plain loop": Processes(plain_loop, steps),
-        "ours, float32": Processes(ours, steps, "float32"),
-        "ours, bfloat16": Processes(ours, steps, "bfloat16"),
+        PLAIN_LOOP: Processes(plain_loop, steps),
+        FLOAT32: Processes(ours, steps, "float32"),
+        OURS: Processes(ours, steps, config.fast_precision()),
     }

@@ -1,7 +1,8 @@
 """How fast the real worlds are: python -m bench.worlds [--json FILE]
 
-CarRacing's steps against Gymnasium's (and EnvPool's, where that is installed), where a step's time goes, and the frames that
-extract.py records in a second. Every contestant of a table has one thread and its turn in each run.
+CarRacing's steps against Gymnasium's (and EnvPool's, where that is installed), where a step's time goes, whole agents against
+the loop that one would write first, and the frames that extract.py records in a second. Every contestant of a table has one
+thread a process and its turn in each run.
 """
 
 import argparse
@@ -155,6 +156,22 @@ def step_parts(args):
     return {"step_microseconds": results}
 
 
+def agents(args):
+    """Steps in a second of whole agents, V and M and C, in CarRacing; two processes, resets included."""
+    from bench.agent import OURS, PLAIN_LOOP, PROCESSES, contestants
+
+    players = contestants(args.steps)
+    measured = rates(players, args.runs)
+    for player in players.values():
+        player.close()
+    print(table(f"whole agents, {PROCESSES} processes, episodes of {args.steps} steps", measured, "steps/s", PLAIN_LOOP))
+    return {
+        "agent_steps_per_s": statistics.median(measured[OURS]),
+        "agent_vs_plain_loop": ratio(measured, OURS, PLAIN_LOOP),
+        "agent_steps_per_s_of_all": {name: statistics.median(values) for name, values in measured.items()},
+    }
+
+
 def _extract(game, episodes, workers):
     """(frames, seconds) of `episodes` recorded by extract.py in a folder that is then removed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -188,7 +205,7 @@ def extraction(args):
 
 
 # Each prints its table and returns what --json gets of it.
-PARTS = (steps, step_parts, extraction)
+PARTS = (steps, step_parts, agents, extraction)
 
 if __name__ == "__main__":
     run_script(main)
