@@ -8,7 +8,7 @@ setup(
     description="World Models (Ha & Schmidhuber, 2018) in TensorFlow and Keras 3",
     python_requires=">=3.10,<3.14",
     py_modules=["config", "rundir", "extract", "train", "evaluate"],
-    packages=["env", "vae", "rnn", "doomrnn", "controller"],
+    packages=["bench", "env", "vae", "rnn", "doomrnn", "controller"],
     install_requires=[
         "tensorflow>=2.18",
         "tensorflow-probability>=0.25",

@@ -22,6 +22,7 @@ from config import GAMES, load_tensorflow, run_script
 
 GAME = GAMES["doom"]
 ROWS, STEPS = 1024, 60  # of a stretch that is measured
+SQUARE, PRODUCTS = 2048, 6  # of the measurement of the machine's peak
 CANDIDATES, EPISODES = 64, 16
 MEAN_LENGTH = 900
 # Multiplications and additions of an agent-step: M's two products.
@@ -107,32 +108,21 @@ def _population(rnn, initial_z, threads, rows=ROWS):
 
 
 def _products(threads):
-    """Products of the two shapes of a step, with `threads` at work, as agent-steps."""
+    """Products of two square matrices, large enough for the best rate, on `threads` threads at once, as agent-steps."""
     import tensorflow as tf
 
-    rng = np.random.default_rng(0)
-    rows = ROWS // threads
-    sizes = ((GAME.z_size + GAME.rnn_size, 4 * GAME.rnn_size), (GAME.rnn_size, 3 * GAME.num_mixture * GAME.z_size))
-    pairs = [
-        (tf.constant(rng.normal(size=(rows, n)), tf.float32), tf.constant(rng.normal(size=(n, m)), tf.float32))
-        for n, m in sizes
-    ]
-    flops = sum(2 * rows * n * m for n, m in sizes) * threads * STEPS
+    a, b = (tf.constant(np.random.default_rng(i).normal(size=(SQUARE, SQUARE)), tf.float32) for i in range(2))
+    multipliers = [tf.function(lambda a, b: tf.matmul(a, b)) for _ in range(threads)]  # an operation for each, as each lane has
 
-    def multiplier():
-        return [tf.function(lambda a, b: tf.matmul(a, b)) for _ in pairs]  # operations of its own, as each lane has
-
-    multipliers = [multiplier() for _ in range(threads)]
-
-    def work(functions):
-        for _ in range(STEPS):
-            products = [function(*pair) for function, pair in zip(functions, pairs, strict=True)]
-        return [float(product[0, 0]) for product in products]
+    def work(multiply):
+        for _ in range(PRODUCTS):
+            product = multiply(a, b)
+        return float(product[0, 0])
 
     def products():
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, multipliers))
-        return flops / FLOPS
+        return 2 * SQUARE**3 * PRODUCTS * threads / FLOPS
 
     return products
 

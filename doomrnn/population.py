@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from doomrnn.kernel import LEAST_ROWS
+
 # A CPU is as fast with 64 rows as with 1024, and fewer rows mean that the last dreams leave less of the batch empty.
 CPU_ROWS, GPU_ROWS = 64, 1024
 SMALLEST = 16
@@ -69,7 +71,7 @@ class _Lane:
 
     def __init__(self, kernel, act, mode, rows):
         self.kernel, self.act, self.mode = kernel, act, mode
-        self.sizes = [rows]
+        self.sizes = [max(rows, LEAST_ROWS)]
         while self.sizes[-1] > SMALLEST:
             self.sizes.append(max(self.sizes[-1] // 2, SMALLEST))
         self._look = tf.function(self._fused_look, jit_compile=True)
