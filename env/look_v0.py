@@ -39,7 +39,7 @@ class LookV0:
         """(84, 96, 4) uint8: the first 84 of v0's 96 rows, in RGB and a byte that means nothing."""
         x, y, velocity_x, velocity_y, hull_angle = env.physics.hull
         angle = math.atan2(velocity_x, velocity_y) if math.hypot(velocity_x, velocity_y) > 0.5 else -hull_angle
-        # The view widens from the whole field to the car's surroundings in the first second.
+        # The view narrows from the whole field to the car's surroundings in the first second.
         zoom = 0.1 * SCALE * max(1 - env.t, 0) + ZOOM * SCALE * min(env.t, 1)
         cos, sin = math.cos(angle), math.sin(angle)
         columns, rows = zoom * COLUMNS, zoom * ROWS

@@ -17,7 +17,8 @@ from env.track_image import PER_UNIT, TrackImage, empty_field
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position
 COLUMNS, ROWS = 96 / 1000, -96 / 800  # pixels for one unit of the 1000 x 800 window, whose rows count upwards
-_FINE = 2  # while the view widens, and for the car: how many points of a pixel, each way, are looked at
+_CAR_FINE = 3  # how many points of a pixel, each way, are looked at for the car
+_FINE = 2  # and for the field while the view narrows
 _WIDE_UNTIL = 14.0  # the zoom that ends it; the last is 16.2
 
 
@@ -36,7 +37,7 @@ class LookV3:
 
     def __init__(self):
         self._track = TrackImage(_empty_field(), _shown)
-        self._car = CarImage(CAR_AT, *map(_shown, [(0, 0, 0), (77, 77, 77), (204, 0, 0)]), fine=_FINE)
+        self._car = CarImage(CAR_AT, *map(_shown, [(0, 0, 0), (77, 77, 77), (204, 0, 0)]), fine=_CAR_FINE)
 
     def new_track(self, env):
         """Called once an episode, before its first picture."""
@@ -45,7 +46,7 @@ class LookV3:
     def picture(self, env):
         """(84, 96, 4) uint8: the first 84 of v3's 96 rows, in RGB and a byte that means nothing."""
         x, y, _, _, hull_angle = env.physics.hull
-        # The view widens from the whole field to the car's surroundings in the first second.
+        # The view narrows from the whole field to the car's surroundings in the first second.
         zoom = 0.1 * SCALE * max(1 - env.t, 0) + ZOOM * SCALE * min(env.t, 1)
         cos, sin = math.cos(-hull_angle), math.sin(-hull_angle)
         columns, rows = zoom * COLUMNS, zoom * ROWS

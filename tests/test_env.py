@@ -98,8 +98,8 @@ def test_v3_shows_what_gymnasium_shows(make):
         frames += [(ours.step(action)[0], theirs.step(action)[0]) for action in _driving(300, seed)]
         differences += [np.abs(frame - paper(shown[:84]).astype(int)) for frame, shown in frames]
     per_frame = np.mean(differences, axis=(1, 2, 3))
-    assert per_frame.mean() <= 0.25 and per_frame.max() <= 0.5  # of 255; without the car 0.49 and 0.76
-    assert np.mean(np.array(differences) > 1) < 0.035  # if no tile lost its shade, 0.056
+    assert per_frame.mean() <= 0.2 and per_frame.max() <= 0.5  # of 255; without the car 0.49 and 0.76
+    assert np.mean(np.array(differences) > 1) < 0.03  # if no tile lost its shade, 0.056
 
 
 def test_the_cars_picture_for_people_is_gymnasiums(make):
