@@ -1,4 +1,4 @@
-"""The car's own physics, Gymnasium's `car_dynamics.Car.step` bit for bit, with a third of its cost.
+"""The car's own physics, Gymnasium's `car_dynamics.Car.step` bit for bit, at less than half of its cost.
 
 What it leaves out is overhead alone: NumPy's functions on single numbers, and Python objects made anew for each vector that is
 read from Box2D. Box2D hands out references to its own memory, so vectors that are fetched once show every later state.
