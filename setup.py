@@ -21,6 +21,7 @@ setup(
         "vizdoom>=1.2.4",
         "cma>=4.0",
         "mpi4py>=4.1",  # the first with wheels; they bind to the MPI that they find when they run
+        "threadpoolctl>=3.5",
         "opencv-python-headless>=4.10",
         "pillow>=10.3",
         "tqdm>=4.66",
