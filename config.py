@@ -330,8 +330,13 @@ def set_threads(count):
     threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
 
 
-def load_tensorflow(threads):
-    """Import TensorFlow with `threads` threads, and without the half dozen lines that no setting keeps it from printing."""
+def load_tensorflow(threads, lanes=False):
+    """Import TensorFlow with `threads` threads, and without the half dozen lines that no setting keeps it from printing.
+
+    lanes: the threads never share an operation; each runs whole ones of its own, as dreams are rolled out (doomrnn.population).
+    """
+    if lanes:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     set_threads(threads)
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)

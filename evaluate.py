@@ -21,9 +21,7 @@ ENLARGED = 4  # a pixel of the video for each of these, squared
 def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
-    if args.world == "dream":  # its threads are lanes of their own, each with whole dreams
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    load_tensorflow(args.threads)
+    load_tensorflow(args.threads, lanes=args.world == "dream")
     from controller.report import table
 
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}

@@ -7,7 +7,6 @@ Every rank takes its share of a generation's candidates; rank 0, which takes one
 original's train.py are understood.
 """
 
-import os
 import sys
 import time
 from dataclasses import replace
@@ -26,9 +25,7 @@ LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
 def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
-    if args.world == "dream":  # its threads are lanes of their own, each with whole dreams
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    load_tensorflow(args.threads)
+    load_tensorflow(args.threads, lanes=args.world == "dream")
     keywords = {}
     if args.world == "real":
         keywords = {**world_keywords(game, args, args.run_dir), "precision": args.precision}

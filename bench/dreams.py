@@ -34,8 +34,7 @@ def main(argv=None):
     parser.add_argument("--json", metavar="FILE", help="also write the numbers here")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads (default: one a core)")
     args = parser.parse_args(argv)
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # each thread has its own dreams, or its own product
-    load_tensorflow(args.threads)
+    load_tensorflow(args.threads, lanes=True)
     rnn, initial_z = _memory()
     everybody = _population(rnn, initial_z, args.threads)
     contestants = {

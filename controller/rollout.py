@@ -19,7 +19,6 @@ def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lane
     lanes: threads that dream side by side in this process. precision: "float32" or "bfloat16", what V encodes the real world
     in; keywords are those of the real world's environment.
 
-    rows: the most episodes in a unit of work. lanes: threads that dream side by side in this process.
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
