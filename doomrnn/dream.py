@@ -16,7 +16,8 @@ from doomrnn.world_model import load_initial_z, load_memory
 class Dream:
     """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own chance from them.
 
-    It dreams with M's weights as they are now. initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from.
+    It dreams with the weights that M has when it is made.
+    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from.
     Raises UserError for a temperature of 0 or less.
     """
 

@@ -5,8 +5,8 @@ outputs lie in planes, one for each Gaussian's weight, mean or deviation, so tha
 
 A row's numbers must not depend on its batch, or an episode would depend on who dreams beside it. That decides what runs where.
 The two matrix products are ordinary TensorFlow operations: on a CPU a row of theirs is the same, bit for bit, in any batch of
-LEAST_ROWS or more, while XLA's change below 56 rows. The arithmetic between them is compiled by XLA, which fuses it into a few
-passes; it has no sum whose order could change. Tests hold both to it.
+LEAST_ROWS or more, while XLA's change in batches of 48 rows and fewer. The arithmetic between them is compiled by XLA, which
+fuses it into a few passes; it has no sum whose order could change. Tests hold both to it.
 """
 
 import tensorflow as tf
