@@ -136,7 +136,7 @@ class RealWorld:
             if not alive.any():
                 break
         own = [slice(k * self.episodes, k * self.episodes + len(seeds)) for k, (_, seeds) in enumerate(units)]
-        return [(scores[rows], steps[rows]) for rows in own]
+        return [(scores[part], steps[part]) for part in own]
 
     def _world(self, row):
         while len(self.worlds) <= row:

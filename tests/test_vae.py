@@ -49,19 +49,6 @@ def weights(folder):
     return load_vae(str(folder / "vae" / "vae.keras")).get_weights()
 
 
-def test_patch_conv_is_conv2d():
-    import keras
-
-    from vae.vae import PatchConv
-
-    layers = [kind(16, 4, strides=2, activation="relu") for kind in (PatchConv, keras.layers.Conv2D)]
-    frames = np.random.default_rng(0).normal(size=(3, 7, 10, 8)).astype(np.float32)
-    ours, kerases = (layer(frames) for layer in layers)
-    layers[1].set_weights(layers[0].get_weights())
-    np.testing.assert_allclose(ours, layers[1](frames), atol=1e-5)
-    assert ours.shape == kerases.shape == (3, 2, 4, 16)
-
-
 def test_bfloat16_computes_about_the_same_and_is_saved_as_float32(tmp_path):
     from vae.vae import ConvVAE, load_vae
 
@@ -93,17 +80,25 @@ def test_parameters_and_shapes(z_size, parameters):
     np.testing.assert_allclose(model.encode_sample(frames, noise), mu + np.exp(logvar / 2) * noise, rtol=1e-5)
 
 
-def test_pixel_transpose_is_conv2d_transpose():
+@pytest.mark.parametrize(
+    "ours, kerases, filters, size, given, made",
+    [
+        ("PatchConv", "Conv2D", 16, 4, (3, 7, 10, 8), (3, 2, 4, 16)),
+        ("PixelTranspose", "Conv2DTranspose", 128, 5, (4, 1, 1, 1024), (4, 5, 5, 128)),
+    ],
+)
+def test_layers_as_matrix_products_are_kerass(ours, kerases, filters, size, given, made):
     import keras
 
-    from vae.vae import PixelTranspose
+    import vae.vae
 
-    layers = [kind(128, 5, strides=2, activation="relu") for kind in (PixelTranspose, keras.layers.Conv2DTranspose)]
-    pixels = np.random.default_rng(0).normal(size=(4, 1, 1, 1024)).astype(np.float32)
-    ours, kerases = (layer(pixels) for layer in layers)
+    kinds = getattr(vae.vae, ours), getattr(keras.layers, kerases)
+    layers = [kind(filters, size, strides=2, activation="relu") for kind in kinds]
+    inputs = np.random.default_rng(0).normal(size=given).astype(np.float32)
+    outputs = [layer(inputs) for layer in layers]
     layers[1].set_weights(layers[0].get_weights())
-    np.testing.assert_allclose(ours, layers[1](pixels), atol=1e-5)
-    assert ours.shape == kerases.shape == (4, 5, 5, 128)
+    np.testing.assert_allclose(outputs[0], layers[1](inputs), atol=1e-5)
+    assert outputs[0].shape == outputs[1].shape == made
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.001])
