@@ -289,7 +289,7 @@ class CommandLine:
             _check(f, given.get(f.name))
         if args.seed < 0:
             raise UserError(f"--seed is {args.seed}: give a number of 0 or more")
-        args.run_dir = args.run_dir or os.path.join("runs", args.game)
+        args.run_dir = args.run_dir or os.path.join("runs", args.game + ("-legacy" if getattr(args, "legacy", None) else ""))
         if getattr(args, "precision", None) == "auto":
             args.precision = fast_precision()
         return replace(game, **given), args

@@ -11,6 +11,7 @@ import numpy as np
 
 from config import GAMES, CommandLine, UserError, load_tensorflow
 from controller import workers
+from controller.convert import add_legacy_options, check_legacy_options, import_folder
 from controller.seeds import TEST, VALIDATION, episode_seeds
 from rundir import Atomic, Stage, world_keywords, write_json
 
@@ -22,6 +23,9 @@ def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
+    if args.legacy:
+        needed = ("rnn", "controller", "initial_z" if args.world == "dream" else "vae")
+        pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, needed))
     from controller.report import table
 
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
@@ -52,7 +56,11 @@ def _parse(argv):
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in")
+    add_legacy_options(command_line)
     game, args = command_line.parse(argv)
+    check_legacy_options(args)
+    if args.legacy and args.pretrained:
+        raise UserError("--legacy and --pretrained are two agents: give one of them")
     if args.episodes < 1:
         raise UserError(f"--episodes is {args.episodes}: give 1 or more")
     if args.max_steps is not None and args.max_steps < 1:
@@ -71,7 +79,7 @@ def _open(game, args, keywords):
     from controller.agent import load_controller
     from controller.rollout import open_world
 
-    mode, params = load_controller(args.run_dir, game)
+    mode, params = load_controller(args.run_dir, game, "legacy" if args.legacy else None)
     models = args.world, args.run_dir, game, ROWS, mode, game.dream_temperature
     world = open_world(*models, args.threads, args.precision, **keywords)
     world.controller.set_params(params)

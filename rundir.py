@@ -27,6 +27,7 @@ COMMANDS = {
     "series": "python -m rnn.series {game}",
     "rnn": "python -m rnn.train {game}",
     "controller": "mpirun python train.py {game}",
+    "legacy": "python -m controller.convert {game} --legacy DIR",
 }
 
 
@@ -63,6 +64,8 @@ def read_json(path):
     try:
         with open(path) as file:
             return json.load(file)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give the path of a file that does") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): restore or remove it") from None
 
@@ -151,7 +154,7 @@ class Stage:
 def world_keywords(game, args, run_dir):
     """The keywords of `game`'s real environment: the options given, else what the run in `run_dir` was made with."""
     before = {}
-    for stage in ("record", "controller"):
+    for stage in ("vae", "record", "controller"):
         path = os.path.join(run_dir or "", stage, "config.json")
         if run_dir and os.path.exists(path):
             before |= read_json(path)["settings"]

@@ -7,7 +7,7 @@ setup(
     version="1.0.0",
     description="World Models (Ha & Schmidhuber, 2018) in TensorFlow and Keras 3",
     python_requires=">=3.10,<3.14",
-    py_modules=["config", "rundir", "extract", "train", "evaluate"],
+    py_modules=["config", "rundir", "legacy", "extract", "train", "evaluate"],
     packages=["bench", "env", "vae", "rnn", "doomrnn", "controller"],
     install_requires=[
         "tensorflow>=2.18",

@@ -7,6 +7,7 @@ Every rank takes its share of a generation's candidates; rank 0, which takes one
 original's train.py are understood.
 """
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -15,8 +16,9 @@ import numpy as np
 
 from config import CommandLine, UserError, load_tensorflow, stage_settings
 from controller import workers
+from controller.convert import add_legacy_options, check_legacy_options, import_folder
 from controller.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
-from rundir import Stage, digest, need, world_keywords
+from rundir import Stage, digest, need, read_json, world_keywords
 
 # The original's names for the two worlds of Doom.
 LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
@@ -26,11 +28,15 @@ def main(argv=None):
     game, args = _parse(argv)
     pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
     load_tensorflow(args.threads, lanes=args.world == "dream")
+    if args.legacy:
+        game = _with_legacy(game, args, pool)
     keywords = {}
     if args.world == "real":
         keywords = {**world_keywords(game, args, args.run_dir), "precision": args.precision}
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
     settings["models"] = pool.together(lambda: _digests(args, game))
+    if args.legacy:
+        settings["start"] = digest(need(args.run_dir, "legacy", "best.json", game.name))
     with pool.stage(Stage(args.run_dir, "controller", settings, args.seed)) as stage:
         _evolve(game, args, keywords, stage, pool)
 
@@ -54,8 +60,10 @@ def _parse(argv):
         help="1: two candidates share each seed (--seeds pairs), 0: none (--seeds own)",
     )
     add("--cap_time", type=int, choices=(0, 1), default=0, help="1: cut episodes at twice the last generation's mean length")
+    add_legacy_options(command_line)
     add("--sigma_decay", type=float, help="taken for old command lines; CMA-ES adapts its own step size")
     game, args = command_line.parse(argv)
+    check_legacy_options(args)
     if args.num_worker_trial is not None:
         game = replace(game, controller_population=(args.num_worker or 64) * args.num_worker_trial)
     if args.antithetic is not None:
@@ -66,6 +74,22 @@ def _parse(argv):
     if game.controller_population < 4:
         raise UserError(f"a population of {game.controller_population} is too small for CMA-ES: give 4 or more")
     return game, args
+
+
+def _with_legacy(game, args, pool):
+    """Convert --legacy's files. The Game with the mode of its C and, unless --sigma-init is given, its last step size."""
+    from controller.agent import load_controller
+
+    needed = ("rnn", "controller", "initial_z" if args.world == "dream" else "vae")
+    pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, needed))
+    mode, _ = pool.together(lambda: load_controller(args.run_dir, game, "legacy"))
+    if args.controller_mode not in (None, mode):
+        raise UserError(f"--mode is {args.controller_mode}, and the controller of {args.legacy} is {mode}: leave out --mode")
+    history = os.path.join(args.run_dir, "legacy", "hist.json")
+    sigma = game.controller_sigma_init
+    if args.controller_sigma_init is None and os.path.exists(history):
+        sigma = read_json(history)[-1][6]  # rms_stdev
+    return replace(game, controller_mode=mode, controller_sigma_init=sigma)
 
 
 def _digests(args, game):
@@ -117,7 +141,9 @@ def _training(game, args, controller, stage):
     from controller.evolution import Evolution
     from controller.history import Training
 
-    search = Evolution(controller.num_params, game.controller_population, game.controller_sigma_init, args.seed)
+    if args.legacy:
+        controller.load_json(need(args.run_dir, "legacy", "best.json", game.name))
+    search = Evolution(controller.params, game.controller_population, game.controller_sigma_init, args.seed)
     return Training.load(stage.dir) or Training(search)
 
 

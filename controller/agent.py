@@ -4,11 +4,12 @@ At each step C acts on the current z and M's state, then M consumes (z, action),
 frame is encoded and sampled (the authors' model.py; the article's pseudocode has the same order).
 """
 
-import numpy as np
+import os
+
 import tensorflow as tf
 
-from config import UserError
-from controller.controller import Controller
+from controller.controller import Controller, mode_of, read_params
+from doomrnn.world_model import load_memory
 from rundir import need, read_json
 
 
@@ -36,18 +37,16 @@ class Agent:
         return z, actions, state
 
 
-def load_controller(run_dir, game):
-    """(mode, params (P,) float64) of the best controller of a run.
+def load_controller(run_dir, game, stage=None):
+    """(mode, params (P,) float64) of a run's best controller: the one evolved in it, else the one converted from the original.
 
+    stage: "controller" or "legacy" for that one alone.
     Raises UserError where it is missing, or is not [parameters, score] with finite numbers.
     """
-    path = need(run_dir, "controller", "best.json", game.name)
-    config = read_json(need(run_dir, "controller", "config.json", game.name))
-    try:
-        params = np.array(read_json(path)[0], np.float64)
-        good = params.ndim == 1 and np.isfinite(params).all()
-    except (TypeError, ValueError, IndexError, KeyError):
-        good = False
-    if not good:
-        raise UserError(f"{path} is not [parameters, score] with finite numbers: restore it, or train the controller again")
-    return config["settings"]["controller_mode"], params
+    if stage is None:
+        evolved, imported = (os.path.exists(os.path.join(run_dir, name, "best.json")) for name in ("controller", "legacy"))
+        stage = "legacy" if imported and not evolved else "controller"
+    params, _ = read_params(need(run_dir, stage, "best.json", game.name))
+    if stage == "legacy":
+        return mode_of(load_memory(run_dir, game)[0], len(params)), params
+    return read_json(need(run_dir, stage, "config.json", game.name))["settings"]["controller_mode"], params

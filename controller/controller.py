@@ -10,6 +10,7 @@ import tensorflow as tf
 from config import GAMES, UserError
 from doomrnn.kernel import total
 from doomrnn.population import features
+from rundir import read_json, write_json
 
 HIDDEN_UNITS = 40
 MODES = ("zh", "zch", "z", "z_hidden")
@@ -58,6 +59,22 @@ class Controller:
             raise UserError("the controller's parameters have NaN or infinity in them: train it again")
         self.params = vector
 
+    def load_json(self, path):
+        """Take the parameters in a best.json, [parameters, score], or [parameters]. Returns the score, or None.
+
+        Raises UserError, naming the file, where it is anything else, or of another number of parameters than this mode has.
+        """
+        params, score = read_params(path)
+        try:
+            self.set_params(params)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        return score
+
+    def save_json(self, path, score=None):
+        """Write [parameters, score] as the original's best.json, or without a score [parameters]."""
+        write_json(path, [self.params.tolist()] + ([] if score is None else [score]))
+
     def features(self, z, state):
         """What C sees, (B, F), of z (B,Z) and M's state, the pair (h, c), each (B,H)."""
         return features(self.mode, z, state)
@@ -97,3 +114,26 @@ def _map_actions(x, maps):
     """tanh outputs (..., A) to actions in the game's own ranges."""
     how = {"signed": lambda a: a, "halved": lambda a: (a + 1) / 2, "clipped": lambda a: tf.clip_by_value(a, 0.0, 1.0)}
     return tf.stack([how[name](x[..., i]) for i, name in enumerate(maps)], axis=-1)
+
+
+def read_params(path):
+    """(params (P,) float64, score or None) of a file [params, score] or [params]. Raises UserError, naming it, for another."""
+    value = read_json(path)
+    try:
+        params, score = np.array(value[0], np.float64), value[1] if len(value) > 1 else None
+        good = params.ndim == 1 and params.size and np.isfinite(params).all() and (score is None or np.isfinite(score))
+    except (TypeError, ValueError, IndexError, KeyError):
+        good = False
+    if not good:
+        raise UserError(f"{path} is not [parameters, score] with finite numbers: restore it, or train the controller again")
+    return params, score
+
+
+def mode_of(game, count):
+    """The mode in which a controller of `game` has `count` parameters. Raises UserError where there is none."""
+    sizes = {mode: Controller(game, mode).num_params for mode in MODES}
+    for mode, size in sizes.items():
+        if size == count:
+            return mode
+    known = ", ".join(f"{mode} {size}" for mode, size in sizes.items())
+    raise UserError(f"{count} parameters are those of no controller of {game.name} ({known}): is it of another game?")

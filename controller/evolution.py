@@ -15,20 +15,20 @@ class _Normal:
 
 
 class Evolution:
-    """An ask-and-tell CMA-ES of `population` candidates in `num_params` dimensions, from zero with deviation `sigma_init`.
+    """An ask-and-tell CMA-ES of `population` candidates, from the parameters `start` (P,) with deviation `sigma_init`.
 
     It pickles, its chance included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at
     rewards of hundreds no effect.
     """
 
-    def __init__(self, num_params, population, sigma_init, seed):
+    def __init__(self, start, population, sigma_init, seed):
         options = {
             "popsize": population,
             "seed": np.nan,  # cma would read 0 as "from the clock" and seed NumPy's global generator
             "randn": _Normal(seed),
             "verbose": -9,
         }
-        self._search = cma.CMAEvolutionStrategy(np.zeros(num_params), sigma_init, options)
+        self._search = cma.CMAEvolutionStrategy(start, sigma_init, options)
 
     def ask(self):
         """The next candidates, (population, num_params) float64."""

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from config import UserError
+from legacy import UNITS, read_arrays
 from rnn.rnn import load_rnn
-from rundir import need, read_json
+from rundir import need
 from vae.vae import load_vae
 
 
@@ -41,13 +42,8 @@ def load_initial_z(run_dir, game):
     Raises UserError where the file is missing or holds anything else.
     """
     path = need(run_dir, "rnn", "initial_z.json", game.name)
-    try:
-        mu, logvar = (np.array(part, np.float32) / 10_000 for part in read_json(path))
-        good = mu.ndim == 2 and mu.shape == logvar.shape and mu.shape[1] == game.z_size and len(mu) > 0
-        good = good and np.isfinite(mu).all() and np.isfinite(logvar).all()
-    except (TypeError, ValueError):
-        good = False
-    if not good:
+    mu, logvar = read_arrays(path, ("mu", "logvar"))
+    if mu.ndim != 2 or mu.shape != logvar.shape or mu.shape[1] != game.z_size:
         what = f"[mu, logvar] of first frames with {game.z_size} numbers each"
         raise UserError(f"{path} is not {what}: run `python -m rnn.train {game.name}` again")
-    return mu, logvar
+    return np.float32(mu / UNITS), np.float32(logvar / UNITS)

@@ -7,11 +7,20 @@ rnn/rnn.py and doomrnn.py: the Gaussians are mixed for each latent dimension sep
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from config import UserError
+from legacy import UNITS, check_shapes, read_arrays, write_arrays
 from rnn.lstm import lstm_sequence
 from vae.vae import load_checked
+
+# The order of the arrays in the original's rnn.json: that of CarRacing, and that of Doom, whose M predicts restarts.
+ORIGINAL_NAMES = {
+    False: ("output_w", "output_b", "lstm kernel", "lstm bias"),
+    True: ("lstm kernel", "lstm bias", "output_w", "output_b"),
+}
 
 
 class MixtureParams(NamedTuple):
@@ -44,6 +53,66 @@ class MDNRNN(keras.Model):
     def get_config(self):
         names = ("z_size", "action_size", "rnn_size", "num_mixture", "predict_restart")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def load_json(self, path):
+        """Take the weights in the original's rnn.json, integers of 1e-4, for CarRacing or, with predict_restart, for Doom.
+
+        Raises UserError, naming the file and the array, where they are not of this size or cannot be read.
+        """
+        names = ORIGINAL_NAMES[self.predict_restart]
+        self._set_integers(path, dict(zip(names, read_arrays(path, names), strict=True)))
+
+    def _set_integers(self, path, arrays):
+        """arrays: {name: integers}. Raises UserError where one has another shape than is due."""
+        inputs, gates = self.cell.kernel.shape
+        output_w, output_b = self.output_layer.weights
+        shapes = {
+            "output_w": output_w.shape,
+            "output_b": output_b.shape,
+            "lstm kernel": (inputs + self.rnn_size, gates),
+            "lstm bias": (gates,),
+        }
+        check_shapes(path, arrays, arrays.values(), [shapes[name] for name in arrays])
+        weights = {name: array / UNITS for name, array in arrays.items()}
+        kernel, bias = _swap_gates(weights["lstm kernel"]), _swap_gates(weights["lstm bias"])
+        bias[self._forget_gate] += 1  # the original adds it when it runs
+        self.cell.set_weights([kernel[:inputs], kernel[inputs:], bias])
+        self.output_layer.set_weights([weights["output_w"], weights["output_b"]])
+
+    def save_json(self, path):
+        """Write the weights as the original's rnn.json, which rounds them to 1e-4."""
+        kernel, recurrent, bias = (np.array(weight, np.float64) for weight in self.cell.get_weights())
+        bias[self._forget_gate] -= 1
+        arrays = {
+            "lstm kernel": _swap_gates(np.concatenate([kernel, recurrent])),
+            "lstm bias": _swap_gates(bias),
+            **dict(zip(("output_w", "output_b"), self.output_layer.get_weights(), strict=True)),
+        }
+        write_arrays(path, [arrays[name] for name in ORIGINAL_NAMES[self.predict_restart]])
+
+    @property
+    def _forget_gate(self):
+        return slice(self.rnn_size, 2 * self.rnn_size)
+
+    @classmethod
+    def from_json(cls, path, num_mixture=5):
+        """The model in an original's rnn.json; the arrays' shapes and order say of which game and of what size it is.
+
+        Raises UserError, naming the file and the array, where they cannot be read or do not fit together.
+        """
+        arrays = read_arrays(path, [f"array {i}" for i in range(1, 5)])
+        # The LSTM's kernel alone has four columns for each row of output_w.
+        restart = arrays[0].ndim == arrays[2].ndim == 2 and arrays[0].shape[1] == 4 * arrays[2].shape[0]
+        arrays = dict(zip(ORIGINAL_NAMES[restart], arrays, strict=True))
+        rnn_size = len(arrays["output_w"])
+        z_size = (len(arrays["output_b"]) - restart) // (3 * num_mixture)
+        action_size = len(arrays["lstm kernel"]) - rnn_size - z_size - restart
+        if min(z_size, action_size) < 1:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise UserError(f"{path} has arrays that make no LSTM with a mixture of {num_mixture} ({shapes}): restore the file")
+        model = cls(z_size, action_size, rnn_size, num_mixture, restart)
+        model._set_integers(path, arrays)
+        return model
 
     def initial_state(self, batch):
         """The state (h, c) of zeros, each (batch,H)."""
@@ -99,6 +168,12 @@ class MDNRNN(keras.Model):
         if self.predict_restart:
             parts.append(tf.zeros_like(z[..., :1]) if restart is None else restart[..., None])
         return tf.concat([tf.cast(part, tf.float32) for part in parts], axis=-1)
+
+
+def _swap_gates(array):
+    """Gates (...,4H) from the original's order, input, new, forget, output, to Keras's, input, forget, new, output, or back."""
+    i, second, third, o = np.split(array, 4, axis=-1)
+    return np.concatenate([i, third, second, o], axis=-1)
 
 
 def load_rnn(path):

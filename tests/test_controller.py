@@ -90,26 +90,26 @@ def _sphere(search, generations):
 
 
 def test_search_climbs():
-    assert np.abs(_sphere(Evolution(4, 16, 0.1, seed=0), 60) - 0.5).max() < 1e-3
+    assert np.abs(_sphere(Evolution(np.zeros(4), 16, 0.1, seed=0), 60) - 0.5).max() < 1e-3
 
 
 def test_search_depends_on_its_seed_alone():
     np.random.seed(1)
-    first = _sphere(Evolution(4, 8, 0.1, seed=0), 3)
+    first = _sphere(Evolution(np.zeros(4), 8, 0.1, seed=0), 3)
     np.random.seed(2)
-    np.testing.assert_array_equal(_sphere(Evolution(4, 8, 0.1, seed=0), 3), first)
-    assert not np.array_equal(_sphere(Evolution(4, 8, 0.1, seed=1), 3), first)
+    np.testing.assert_array_equal(_sphere(Evolution(np.zeros(4), 8, 0.1, seed=0), 3), first)
+    assert not np.array_equal(_sphere(Evolution(np.zeros(4), 8, 0.1, seed=1), 3), first)
 
 
 def test_pickled_search_goes_on_as_if_nothing_had_happened():
-    search = Evolution(4, 8, 0.1, seed=0)
+    search = Evolution(np.zeros(4), 8, 0.1, seed=0)
     _sphere(search, 3)
     again = pickle.loads(pickle.dumps(search))
     np.testing.assert_array_equal(_sphere(search, 4), _sphere(again, 4))
 
 
 def test_logs_have_the_original_columns(tmp_path):
-    search = Evolution(3, 4, 0.1, seed=0)
+    search = Evolution(np.zeros(3), 4, 0.1, seed=0)
     training = Training(search)
     training.seconds = 57.9
     training.add_generation(np.array([-54.609, 1, 2, 3]), np.array([999, 1000, 1000, 1000.5]))

@@ -13,7 +13,7 @@ from config import GAMES, SCALES
 
 ROOT = Path(__file__).parent.parent
 # Data flows to the right. A room imports from itself and from what is left of it; bench and tests may import anything.
-ROOMS = ["config", "rundir", "env", "vae", "rnn", "doomrnn", "controller", "scripts"]
+ROOMS = ["config", "rundir", "legacy", "env", "vae", "rnn", "doomrnn", "controller", "scripts"]
 SCRIPTS = ["extract", "train", "evaluate"]
 RANK = {room: rank for rank, room in enumerate(ROOMS)} | dict.fromkeys(SCRIPTS, len(ROOMS) - 1)
 

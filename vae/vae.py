@@ -8,8 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
+from legacy import UNITS, check_shapes, read_arrays, write_arrays
 
 FRAME_SHAPE = (64, 64, 3)
+# The original's names of the layers, in its order, which is Keras's too; each has a kernel and a bias.
+ORIGINAL_LAYERS = (
+    *(f"enc_conv{i}" for i in range(1, 5)),
+    "enc_fc_mu",
+    "enc_fc_log_var",
+    "dec_fc",
+    *(f"dec_deconv{i}" for i in range(1, 5)),
+)
+ORIGINAL_NAMES = tuple(f"{layer} {part}" for layer in ORIGINAL_LAYERS for part in ("kernel", "bias"))
 
 
 @keras.saving.register_keras_serializable("world_models")
@@ -42,6 +52,30 @@ class ConvVAE(keras.Model):
         copy = type(self)(self.z_size, self.kl_tolerance, self.seed, precision)
         copy.set_weights(self.get_weights())
         return copy
+
+    def load_json(self, path):
+        """Take the weights in the original's vae.json, integers of 1e-4.
+
+        Raises UserError, naming the file and the array, where they are not of this size or cannot be read.
+        """
+        self._set_integers(path, read_arrays(path, ORIGINAL_NAMES))
+
+    def _set_integers(self, path, arrays):
+        check_shapes(path, ORIGINAL_NAMES, arrays, [weight.shape for weight in self.trainable_weights])
+        for weight, array in zip(self.trainable_weights, arrays, strict=True):
+            weight.assign(array / UNITS)
+
+    def save_json(self, path):
+        """Write the weights as the original's vae.json, which rounds them to 1e-4."""
+        write_arrays(path, self.trainable_weights)
+
+    @classmethod
+    def from_json(cls, path):
+        """The model in an original's vae.json; the shapes say how many latent dimensions it has. Raises as `load_json` does."""
+        arrays = read_arrays(path, ORIGINAL_NAMES)
+        model = cls(arrays[ORIGINAL_NAMES.index("enc_fc_mu bias")].size)
+        model._set_integers(path, arrays)
+        return model
 
     def save_own_variables(self, store):  # Keras itself leaves out a seed generator's state
         store["noise"] = self.noise.state.numpy()

@@ -1,0 +1,294 @@
+"""The original's folder to a run directory, and back.
+
+    python -m controller.convert carracing --legacy DIR        DIR, its carracing/ as cloned, to runs/carracing-legacy
+    python -m controller.convert carracing --export DIR        a run to a folder that the original's scripts can read
+
+It lists what it found and what it did not, and checks that to write V and M back changes none of the original's integers.
+"""
+
+import os
+import shutil
+import tempfile
+
+import numpy as np
+
+import legacy
+from config import GAMES, CommandLine, UserError, load_tensorflow, run_script
+from rundir import Atomic, Stage, digest, read_json
+
+# What a folder of the original can have, for each stage of a run that it becomes, and the file there.
+STAGES = {
+    "vae": {"vae": "vae.keras"},
+    "rnn": {"rnn": "rnn.keras", "initial_z": "initial_z.json"},
+    "legacy": {"controller": "best.json", "hist": "hist.json", "hist_best": "hist_best.json"},
+}
+DATA = ("record", "series")
+# Where each game's original scripts look for what is exported, and the names of their logs.
+PLACES = {
+    "carracing": {"vae": "vae/vae.json", "rnn": "rnn/rnn.json", "initial_z": "initial_z/initial_z.json"},
+    "doom": {what: f"tf_models/{what}.json" for what in ("vae", "rnn", "initial_z")},
+}
+LOGS = {"carracing": "log/carracing", "doom": "log/doomrnn"}
+
+
+def main(argv=None):
+    command_line = CommandLine(__doc__)
+    add_legacy_options(command_line)
+    command_line.add("--export", metavar="DIR", help="write the run to this folder, for the original's scripts")
+    game, args = command_line.parse(argv)
+    check_legacy_options(args)
+    if bool(args.legacy) == bool(args.export):
+        raise UserError("give --legacy DIR to read a folder of the original, or --export DIR to write one")
+    load_tensorflow(os.cpu_count())
+    if args.export:
+        report = export_run(game, args.run_dir, args.export)
+    else:
+        report = import_folder(game, args.legacy, args.run_dir, args.controller)
+        report += import_data(game, args.legacy, args.run_dir)
+    print("\n".join(report))
+
+
+def add_legacy_options(command_line):
+    """--legacy and --controller, for scripts that can begin with the original's files."""
+    command_line.add(
+        "--legacy",
+        metavar="DIR",
+        help="use V, M and C of the original's carracing/ or doomrnn/, as cloned (--run-dir is then runs/GAME-legacy)",
+    )
+    command_line.add("--controller", metavar="FILE", help="the *.best.json to use, where --legacy has several")
+
+
+def check_legacy_options(args):
+    """Raises UserError where --controller is given without --legacy."""
+    if args.controller and not args.legacy:
+        raise UserError("--controller chooses among the controllers of --legacy DIR: give that too")
+
+
+def import_folder(game, folder, run_dir, controller=None, needed=()):
+    """Convert V, M and C in the original's `folder` to the run directory `run_dir`; what is there from before is not touched.
+
+    controller: the path of C's file, where `folder` has several. needed: of "vae", "rnn", "initial_z" and "controller" those
+    that must be there. Returns a report, lines of text.
+    Raises UserError where a file is not what it should be, naming it, and where `run_dir` has anything that is not from it.
+    """
+    found = legacy.find(folder, controller)
+    for what in needed or (() if found.keys() & {"vae", "rnn", "controller"} else ("vae",)):
+        if what not in found:
+            places = ", ".join(legacy.PLACES.get(what, ("log/*.best.json",)))
+            raise UserError(f"{folder} has no {what} (there is none of {places}): give the original's carracing/ or doomrnn/")
+    report, new = [], {}
+    for stage, files in STAGES.items():
+        here = {what: found[what] for what in files if what in found}
+        if _is_new(folder, run_dir, stage, here):  # all files are read before the first is written
+            new[stage] = {files[what]: _READERS[what](game, path) for what, path in here.items()}
+        report += [f"found      {path} -> {os.path.join(run_dir, stage, files[what])}" for what, path in here.items()]
+        report += [f"not found  {what}" for what in files if what not in found]
+    for stage, savers in new.items():
+        sources = {what: found[what] for what in STAGES[stage] if what in found}
+        with Stage(run_dir, stage, _settings(sources), seed=0) as opened:
+            for file, save in savers.items():
+                with Atomic(opened.path(file)) as temporary:
+                    save(temporary)
+    return report
+
+
+def _settings(sources):
+    """A converted stage's settings: by them it is known again, and the real world knows how V wants to see it."""
+    return {"preprocess": "legacy", "look": "v0", "legacy": {what: digest(path) for what, path in sources.items()}}
+
+
+def _is_new(folder, run_dir, stage, sources):
+    """Whether `stage` is still to be made of `sources`. Raises UserError where it is there and made of something else."""
+    there = os.path.join(run_dir, stage)
+    if not sources or not os.path.exists(there):
+        return bool(sources)
+    config = os.path.join(there, "config.json")
+    settings = read_json(config)["settings"] if os.path.exists(config) else {}
+    if settings.get("legacy") != _settings(sources)["legacy"]:
+        raise UserError(f"{there} was not made of the files that {folder} has now: choose another --run-dir, or remove it")
+    return not all(os.path.exists(os.path.join(there, STAGES[stage][what])) for what in sources)
+
+
+def _read_vae(game, path):
+    from vae.vae import ConvVAE
+
+    return _unchanged(path, ConvVAE.from_json(path)).save
+
+
+def _read_rnn(game, path):
+    from rnn.rnn import MDNRNN
+
+    model = MDNRNN.from_json(path)
+    if (model.action_size, model.predict_restart) != (game.action_size, game.predict_restart):
+        other = next(name for name in GAMES if name != game.name)
+        raise UserError(f"{path} is not of {game.name}: its actions have {model.action_size} numbers; try {other}")
+    return _unchanged(path, model).save
+
+
+def _unchanged(path, model):
+    """`model`, if it writes the integers of the file `path` that it was read from; else raises UserError."""
+    with tempfile.TemporaryDirectory() as folder:
+        again = os.path.join(folder, "again.json")
+        model.save_json(again)
+        if read_json(again) != read_json(path):
+            raise UserError(f"{path} has integers that do not survive float32 weights: it is not a file of the original")
+    return model
+
+
+def _read_initial_z(game, path):
+    legacy.read_arrays(path, ("mu", "logvar"))
+    return lambda target: shutil.copyfile(path, target)
+
+
+def _read_controller(game, path):
+    from controller.controller import read_params
+
+    read_params(path)
+    return lambda target: shutil.copyfile(path, target)
+
+
+def _read_history(game, path):
+    read_json(path)
+    return lambda target: shutil.copyfile(path, target)
+
+
+_READERS = {
+    "vae": _read_vae,
+    "rnn": _read_rnn,
+    "initial_z": _read_initial_z,
+    "controller": _read_controller,
+    "hist": _read_history,
+    "hist_best": _read_history,
+}
+
+
+def import_data(game, folder, run_dir):
+    """Take over the recorded episodes in the original's `folder`, as links where the disk allows, and the encoded ones.
+
+    Returns a report, lines of text. Raises UserError where a file is none of the original's. What `run_dir` has is left alone.
+    """
+    found, report = legacy.find(folder), []
+    for what, convert in (("record", _import_record), ("series", _import_series)):
+        there = os.path.join(run_dir, what)
+        if what not in found:
+            report.append(f"not found  {what}")
+        elif os.path.exists(os.path.join(there, "config.json")):
+            report.append(f"left alone {there}, which was there")
+        else:
+            settings = {"preprocess": "legacy", "look": "v0", "legacy": os.path.abspath(found[what])}
+            report.append(f"found      {found[what]} -> {there}: {convert(game, found[what], run_dir, settings)}")
+    return report
+
+
+def _import_record(game, source, run_dir, settings):
+    from env.record import list_episodes
+    from vae.frames import episode_length
+
+    paths = list_episodes(source)
+    frames = sum(episode_length(path, game.action_size) for path in paths)
+    with Stage(run_dir, "record", settings, seed=0) as stage:
+        for path in paths:
+            with Atomic(stage.path(os.path.basename(path))) as temporary:
+                try:
+                    os.link(path, temporary)
+                except OSError:  # another disk, or one without links
+                    shutil.copyfile(path, temporary)
+    return f"{len(paths)} episodes, {frames} frames"
+
+
+def _import_series(game, source, run_dir, settings):
+    from rnn.original import read_series
+
+    from rnn.stored import pack
+
+    series = read_series(source)
+    vae = os.path.join(run_dir, "vae", "vae.keras")
+    names = [f"{i:06d}" for i in range(len(series["length"]))]
+    with Stage(run_dir, "series", settings, seed=0) as stage:
+        # The folder says that its V made them.
+        made_by = digest(vae) if os.path.exists(vae) else ""
+        pack(stage.path("series.npz"), {**series, "episode": names, "vae": made_by})
+    return f"{len(names)} episodes, {series['length'].sum()} frames"
+
+
+def export_run(game, run_dir, folder):
+    """Write what a run has as the original's files, to where its scripts look in `folder`.
+
+    Weights are rounded to 1e-4, as that format has them. Returns a report, lines of text. Raises UserError where the run has
+    nothing, or where `folder` has one of the files.
+    """
+    stage = "controller" if os.path.exists(os.path.join(run_dir, "controller", "best.json")) else "legacy"
+    places = PLACES[game.name]
+    plan = {
+        "vae/vae.keras": (places["vae"], _export_model),
+        "rnn/rnn.keras": (places["rnn"], _export_model),
+        "rnn/initial_z.json": (places["initial_z"], shutil.copyfile),
+        "series/series.npz": ("series/series.npz", _export_series),
+        "record": ("record", _export_record),
+    }
+    for ending in ("best.json", "hist.json", "hist_best.json"):
+        plan[f"{stage}/{ending}"] = f"{_log_name(game, run_dir)}.{ending}", shutil.copyfile
+    plan = [(os.path.join(run_dir, source), os.path.join(folder, to), write) for source, (to, write) in plan.items()]
+    there = [(source, target, write) for source, target, write in plan if os.path.exists(source)]
+    if not there:
+        raise UserError(f"{run_dir} has nothing to export: choose the run with --run-dir")
+    for _, target, _ in there:
+        if os.path.exists(target):
+            raise UserError(f"{target} exists and is not overwritten: give --export a new folder")
+    report = [f"not found  {source}" for source, _, _ in plan if not os.path.exists(source)]
+    for source, target, write in there:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with Atomic(target) as temporary:
+            note = write(source, temporary)
+        report.append(f"written    {source} -> {target}" + (f" ({note})" if write is _export_model else ""))
+    return report
+
+
+def _log_name(game, run_dir):
+    """As the original's train.py calls its logs: by the game, the episodes of a candidate, and the population."""
+    config = os.path.join(run_dir, "controller", "config.json")
+    settings = read_json(config)["settings"] if os.path.exists(config) else {}
+    sizes = (settings.get(name, getattr(game, name)) for name in ("controller_episodes", "controller_population"))
+    return ".".join(map(str, (LOGS[game.name], "cma", *sizes)))
+
+
+def _export_model(source, target):
+    from rnn.rnn import load_rnn
+    from vae.vae import load_vae
+
+    model = (load_vae if source.endswith("vae.keras") else load_rnn)(source)
+    model.save_json(target)
+    lost = max(np.abs(weight * legacy.UNITS - np.round(weight * legacy.UNITS)).max() for weight in model.get_weights())
+    return f"rounded by {lost / legacy.UNITS:.6f} at most"
+
+
+def _export_series(source, target):
+    """As the original's series.py: one array where all episodes have one length, else an array of arrays, which is pickled."""
+    from rnn.batches import Series
+
+    series = Series(source)
+    arrays = {}
+    for name in ("mu", "logvar", "action"):
+        flat = getattr(series, name)
+        parts = [np.array(flat[series.frames(episode)]) for episode in range(len(series.length))]
+        if name == "action" and flat.shape[1] == 1:
+            parts = [part[:, 0] for part in parts]
+        if len(set(series.length)) == 1:
+            arrays[name] = np.array(parts)
+        else:
+            arrays[name] = np.empty(len(parts), object)
+            arrays[name][:] = parts
+    np.savez_compressed(target, **arrays)
+
+
+def _export_record(source, target):
+    """The episodes as they are: what extract.py writes has the original's arrays, and two more."""
+    from env.record import list_episodes
+
+    os.makedirs(target)
+    for path in list_episodes(source):
+        os.link(path, os.path.join(target, os.path.basename(path)))
+
+
+if __name__ == "__main__":
+    run_script(main)
