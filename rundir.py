@@ -45,10 +45,12 @@ class Atomic:
         return self.temporary
 
     def __exit__(self, kind, error, traceback):
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        elif os.path.exists(self.temporary):
-            os.remove(self.temporary)
+        try:
+            if kind is None:
+                os.replace(self.temporary, self.path)
+        finally:
+            if os.path.exists(self.temporary):
+                os.remove(self.temporary)
 
 
 def write_json(path, value, indent=None):
