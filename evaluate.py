@@ -21,6 +21,11 @@ ENLARGED = 4  # a pixel of the video for each of these, squared
 
 def main(argv=None):
     game, args = _parse(argv)
+    if args.history:
+        from controller.plots import compare
+
+        print(compare(args.history, args.out))
+        return
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
     if args.legacy:
@@ -53,6 +58,8 @@ def _parse(argv):
     add("--max-steps", type=int, help="real steps after which an episode is cut (default: the game's)")
     add("--video", metavar="FILE.mp4", help="film an episode: the frame and V's reconstruction, or the decoded dream")
     add("--json", metavar="FILE", help="also write the results here")
+    add("--history", nargs="+", metavar="FILE", help="only draw hist.json and hist_best.json files, the original's or ours")
+    add("--out", metavar="FILE.png", help="the picture that --history draws")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in")
@@ -61,6 +68,8 @@ def _parse(argv):
     check_legacy_options(args)
     if args.legacy and args.pretrained:
         raise UserError("--legacy and --pretrained are two agents: give one of them")
+    if bool(args.history) != bool(args.out):
+        raise UserError("--history and --out go together: give --history FILE ... --out FILE.png")
     if args.episodes < 1:
         raise UserError(f"--episodes is {args.episodes}: give 1 or more")
     if args.max_steps is not None and args.max_steps < 1:

@@ -46,17 +46,18 @@ class Atomic:
         return self.temporary
 
     def __exit__(self, kind, error, traceback):
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        elif os.path.exists(self.temporary):
-            os.remove(self.temporary)
+        try:
+            if kind is None:
+                os.replace(self.temporary, self.path)
+        finally:
+            if os.path.exists(self.temporary):
+                os.remove(self.temporary)
 
 
 def write_json(path, value, indent=None):
     """Write `value` to `path` atomically."""
     with Atomic(path) as temporary, open(temporary, "w") as file:
-        json.dump(value, file, indent=indent)
-        file.write("\n")
+        file.write(json.dumps(value, indent=indent) + "\n")  # json.dump takes five times as long for millions of numbers
 
 
 def read_json(path):

@@ -1,4 +1,4 @@
-"""What our CarRacing shows in the `legacy` preprocessing beside the frames that the authors published: colours, and the car."""
+"""What our worlds show in the `legacy` preprocessing beside the frames that the authors published: colours, and the car."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,8 +9,9 @@ from PIL import Image
 
 import env
 from config import GAMES
+from env.policies import extraction_policy, play
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "legacy" / "frames" / "carracing"
+RELEASED = Path(__file__).resolve().parents[2] / "shared" / "legacy" / "frames"
 GRASS, LIGHT_GRASS = (101, 203, 101), (101, 228, 101)
 ROAD = {(101, 101, 101), (104, 104, 104), (106, 106, 106)}  # what is touched, and two shades of what is not
 # Where nothing in view is as bright as a kerb, that code's preprocessing stretches the colours until the grass is.
@@ -20,12 +21,17 @@ OUTSIDE = (255, 255, 255)
 CAR = (slice(51, 59), slice(29, 35))
 
 
+def _released(game):
+    """The published frames (N,64,64,3) of a game."""
+    folder = RELEASED / game
+    if not folder.is_dir():
+        pytest.skip(f"there are no published frames in {folder}")
+    return np.array([np.array(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))])
+
+
 @pytest.fixture(scope="module")
 def released():
-    """The published frames (N,64,64,3)."""
-    if not RELEASED.is_dir():
-        pytest.skip(f"there are no published frames in {RELEASED}")
-    return np.array([np.array(Image.open(path)) for path in sorted(RELEASED.glob("*.png"))])
+    return _released("carracing")
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +75,14 @@ def test_the_car_has_the_released_shape_and_size(released, ours):
     straight = [frame for frame in ours if _colors(frame)[0] in (GRASS, STRETCHED_GRASS)]
     nearest = [np.abs(cars - frame[CAR]).mean(axis=(1, 2, 3)).min() for frame in straight]
     assert len(straight) > 20 and np.median(nearest) < 0.5
+
+
+def test_doom_is_as_bright_as_released():
+    released, world = _released("doom"), env.make(GAMES["doom"], preprocess="legacy")
+    frames = []
+    for seed in range(30):
+        act = extraction_policy(GAMES["doom"], np.random.default_rng(seed))
+        obs = play(world, act, seed, 300)[0]
+        frames += obs[:: max(1, len(obs) // 10)]
+    world.close()
+    assert len(released) > 20 and abs(np.mean(frames) - released.mean()) < 3

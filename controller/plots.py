@@ -1,0 +1,158 @@
+"""Training histories over each other: a table at equal generations, and a picture by generation and by hours.
+
+A file is what train.py writes, the original's or this one (controller.history): hist.json, a row a generation, or
+hist_best.json, a row for each evaluation of the CMA mean. Its rows tell which.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from config import UserError
+from rundir import Atomic, read_json
+
+GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # of the table
+NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, each before its number
+
+
+@dataclass(frozen=True)
+class History:
+    """N rows of a file. generations, hours and scores are (N,) float64.
+
+    scores: the population's mean, with its deviation in deviations (N,); or the CMA mean's score, and deviations is None.
+    """
+
+    path: str
+    generations: np.ndarray
+    hours: np.ndarray
+    scores: np.ndarray
+    deviations: np.ndarray | None
+
+    def row(self, generation):
+        """The number of the row nearest to `generation`; None where that is over half the usual distance of rows away."""
+        distances = np.abs(self.generations - generation)
+        nearest = int(np.argmin(distances))
+        usual = np.median(np.diff(self.generations)) if len(distances) > 1 else 0
+        return nearest if distances[nearest] <= usual / 2 else None
+
+
+def read_history(path):
+    """The History in `path`. Raises UserError, naming the file, where it is missing or not that of a training run."""
+    if not os.path.exists(path):
+        raise UserError(f"{path} is missing: give hist.json or hist_best.json files of training runs")
+    rows = read_json(path)
+    if rows == []:
+        raise UserError(f"{path} has no rows yet: wait for its run, or leave it out")
+    if not isinstance(rows, list):
+        raise UserError(f"{path} is not a list of rows: give hist.json or hist_best.json files of training runs")
+    kinds = {_kind(path, number, row) for number, row in enumerate(rows, 1)}
+    if len(kinds) > 1:
+        raise UserError(f"{path} has rows of hist.json and of hist_best.json: give one file for each")
+    evaluations = kinds == {"hist_best"}
+    generations, seconds, *_ = columns = np.array([row[:2] + row[3::2] if evaluations else row for row in rows], float).T
+    # A log axis has no place for the 0 of a first generation that took less than a second.
+    hours = np.maximum(seconds, 1) / 3600
+    if evaluations:
+        return History(path, generations, hours, columns[3], None)
+    return History(path, generations, hours, columns[2], columns[5])
+
+
+def _kind(path, number, row):
+    """Which file a row is of, "hist" or "hist_best". Raises UserError where it is of neither."""
+    if isinstance(row, list) and len(row) == 10 and row[2::2] == NAMES:
+        kind, values = "hist_best", row[:2] + row[3::2]
+    elif isinstance(row, list) and len(row) == 9:
+        kind, values = "hist", row
+    else:
+        raise UserError(f"{path}, row {number}: has neither the 9 numbers of hist.json nor the 10 entries of hist_best.json")
+    for value in values:
+        if type(value) not in (int, float) or not abs(value) < 1e300:
+            raise UserError(f"{path}, row {number}: {value!r} is not a finite number: restore the file, or leave it out")
+    return kind
+
+
+def labels(paths):
+    """For each path its last parts, as many for all as tell them apart."""
+    parts = [Path(path).parts for path in paths]
+    for count in range(1, max(map(len, parts))):
+        short = ["/".join(part[-count:]) for part in parts]
+        if len(set(short)) == len(short):
+            return short
+    return list(paths)
+
+
+def table(histories):
+    """Lines of text: scores and hours at GENERATIONS, a column for each History; another generation in brackets."""
+    names = labels([history.path for history in histories])
+    what = ["CMA mean" if history.deviations is None else "mean of the population" for history in histories]
+    lines = [f"[{i}] {name}: {score}" for i, (name, score) in enumerate(zip(names, what, strict=True), 1)]
+    lines += ["", "generation" + "".join(f" {f'[{i}] score':>18} {'hours':>9}" for i in range(1, len(histories) + 1))]
+    for generation in GENERATIONS:
+        cells = [_cell(history, generation) for history in histories]
+        if any(cells):
+            lines.append(f"{generation:10}" + "".join(f"{cell:29}" for cell in cells).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(history, generation):
+    row = history.row(generation)
+    if row is None:
+        return ""
+    found = int(history.generations[row])
+    where = "" if found == generation else f"({found}) "
+    return f" {where + f'{history.scores[row]:.1f}':>18} {history.hours[row]:9.3f}"
+
+
+def draw(histories):
+    """A matplotlib Figure: scores by generation and by hours, with a band of one deviation where there is a population.
+
+    The two files of one run have one colour.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    by_generation, by_hours = figure.subplots(1, 2, sharey=True)
+    runs = list(dict.fromkeys(_run(history) for history in histories))
+    for history, label in zip(histories, labels([history.path for history in histories]), strict=True):
+        colour = f"C{runs.index(_run(history))}"
+        for axes, x in ((by_generation, history.generations), (by_hours, history.hours)):
+            if history.deviations is None:
+                style = {"marker": "o", "markersize": 4, "markerfacecolor": "white", "linewidth": 1.2, "zorder": 3}
+                axes.plot(x, history.scores, color=colour, label=f"{label} (CMA mean)", **style)
+            else:
+                style = {"marker": ".", "markersize": 2.5, "linewidth": 0.8, "alpha": 0.7}
+                axes.plot(x, history.scores, color=colour, label=f"{label} (population)", **style)
+                low, high = history.scores - history.deviations, history.scores + history.deviations
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    by_generation.set_ylabel("score")
+    for axes, name in ((by_generation, "generation"), (by_hours, "hours")):
+        axes.set(xlabel=name, xscale="log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.grid(alpha=0.3)
+    figure.legend(*by_generation.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _run(history):
+    return history.path.replace("hist_best", "hist")
+
+
+def compare(paths, out):
+    """Draw the histories in `paths` into the picture `out`, and return their table.
+
+    Raises UserError for a file that is no history, and for an `out` that cannot be written or is no kind of picture.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if Path(out).suffix.lower()[1:] not in FigureCanvasBase.get_supported_filetypes():
+        raise UserError(f"--out is {out}: give a name that ends in .png, .pdf or .svg")
+    histories = [read_history(path) for path in paths]
+    figure = draw(histories)
+    try:
+        with Atomic(out) as temporary:
+            figure.savefig(temporary, dpi=120)
+    except (OSError, RuntimeError) as error:  # the latter from the backend of .pgf, where there is no TeX
+        raise UserError(f"{out} cannot be written ({getattr(error, 'strerror', error)}): choose another --out") from None
+    return table(histories)
