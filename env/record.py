@@ -41,6 +41,7 @@ def save_episode(path, obs, action, reward, done):
 def load_episode(path, action_size, frames=True):
     """The episode in `path`: obs (T,64,64,3) uint8 (None where `frames` is false), action (T,A) float32.
 
+    Doom's action may be (T,) in the file, as the original's doomrnn/extract.py writes it.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
     try:
@@ -49,6 +50,8 @@ def load_episode(path, action_size, frames=True):
             action = np.asarray(episode["action"], np.float32)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise BadEpisode(path, f"cannot be read ({error})") from None
+    if action.ndim == action_size == 1:
+        action = action[:, None]
     if action.ndim != 2 or action.shape[1] != action_size:
         raise BadEpisode(path, f"has actions of shape {action.shape}, not (T, {action_size})")
     if len(action) == 0:
@@ -58,6 +61,14 @@ def load_episode(path, action_size, frames=True):
     if frames and (obs.dtype != np.uint8 or obs.shape != (len(action), 64, 64, 3)):
         raise BadEpisode(path, f"has obs of {obs.dtype} {obs.shape}, not uint8 ({len(action)}, 64, 64, 3)")
     return obs, action
+
+
+def npy_header(file):
+    """(shape, dtype) of the .npy that `file` is open at the beginning of; what follows are the data."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 class BadEpisode(UserError):

@@ -8,15 +8,24 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
+from rnn.original import made_here, read_series
 from rnn.stored import memory_maps
 
 
 class Series:
-    """series.npz through memory maps: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names."""
+    """series.npz: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names, vae, its V's digest.
+
+    Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (rnn.original), the names are numbers,
+    and vae is "".
+    """
 
     def __init__(self, path):
         """Raises UserError, naming the file, where it cannot be read or its arrays do not fit together."""
-        arrays = memory_maps(path)
+        if made_here(path):
+            arrays = memory_maps(path)
+        else:
+            arrays = {**read_series(path), "vae": ""}
+            arrays["episode"] = np.array([f"{e:06d}" for e in range(len(arrays["length"]))])
         try:
             self.mu, self.logvar, self.action = (arrays[name] for name in ("mu", "logvar", "action"))
             self.length, self.episode, self.vae = np.array(arrays["length"]), arrays["episode"].tolist(), str(arrays["vae"])

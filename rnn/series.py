@@ -20,6 +20,14 @@ def main(argv=None):
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
+    from rnn.original import made_here
+
+    series_path = os.path.join(args.run_dir, "series", "series.npz")
+    if os.path.exists(series_path) and not made_here(series_path):
+        raise UserError(
+            f"{series_path} was not made by this command: `python -m rnn.train {game.name}` reads it as it is; "
+            "to encode the recorded frames anew, move it away"
+        )
     vae_path = need(args.run_dir, "vae", "vae.keras", game.name)
     load_tensorflow(args.threads)
 
@@ -29,10 +37,10 @@ def main(argv=None):
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     made_by = digest(vae_path)
     with Stage(args.run_dir, "series", {"episodes": fingerprint(paths, lengths)}, args.seed) as stage:
-        if os.path.exists(stage.path("series.npz")):
-            if str(memory_maps(stage.path("series.npz"))["vae"]) != made_by:
-                raise UserError(other_v(stage.path("series.npz"), vae_path, game.name))
-            print(f"{stage.path('series.npz')} is finished")
+        if os.path.exists(series_path):
+            if str(memory_maps(series_path)["vae"]) != made_by:
+                raise UserError(other_v(series_path, vae_path, game.name))
+            print(f"{series_path} is finished")
             return
         _encode_all(game, args, stage, paths, vae_path, made_by)
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+import zlib
 
 from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
 from rundir import Atomic, Progress, Stage, digest, need, write_json
@@ -13,8 +14,10 @@ def main(argv=None):
     command = CommandLine("Train M, the recurrent network, on the episodes that rnn.series encoded.", "rnn")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
+    from rnn.original import made_here
+
     series_path = need(args.run_dir, "series", "series.npz", game.name)
-    vae_path = need(args.run_dir, "vae", "vae.keras", game.name)
+    vae_path = need(args.run_dir, "vae", "vae.keras", game.name) if made_here(series_path) else None
     load_tensorflow(args.threads)
 
     from env.record import split
@@ -23,14 +26,17 @@ def main(argv=None):
     from vae.training import Checkpoints
 
     series = Series(series_path)
-    if series.vae != digest(vae_path):
+    if vae_path is None:
+        print(f"{series_path} does not say which V made it: whether that is the V of this run was not checked")
+    elif series.vae != digest(vae_path):
         raise UserError(other_v(series_path, vae_path, game.name))
     if series.action.shape[1] != game.action_size:
         raise UserError(f"{series_path} has actions of {series.action.shape[1]} numbers: it is not of the game {game.name}")
     number = {name: i for i, name in enumerate(series.episode)}
     kept, held_out = ([number[name] for name in part] for part in split(series.episode))
     _check_amount(game, series, kept)
-    settings = {**stage_settings(game, "rnn"), "vae": series.vae, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
+    made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
+    settings = {**stage_settings(game, "rnn"), "vae": made_by, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
     with Stage(args.run_dir, "rnn", settings, args.seed) as stage:
         checkpoints = Checkpoints(stage.dir)
         if checkpoints.done >= game.rnn_epochs and os.path.exists(stage.path("rnn.keras")):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from env.record import BadEpisode, list_episodes, load_episode
+from env.record import BadEpisode, list_episodes, load_episode, npy_header
 from rundir import need
 
 FRAME_SHAPE = (64, 64, 3)
@@ -45,6 +45,8 @@ def episode_length(path, action_size):
             (obs, obs_type), (action, _) = (_header(archive, name) for name in ("obs", "action"))
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise BadEpisode(path, f"cannot be read ({error})") from None
+    if len(action) == action_size == 1:  # as the original records Doom
+        action = (*action, 1)
     if len(action) != 2 or action[1] != action_size or action[0] == 0:
         raise BadEpisode(path, f"has actions of shape {action}, not (T, {action_size})")
     if obs_type != np.uint8 or obs != (action[0], *FRAME_SHAPE):
@@ -55,10 +57,7 @@ def episode_length(path, action_size):
 def _header(archive, name):
     """(shape, dtype) of an array in an open npz."""
     with archive.open(name + ".npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return shape, dtype
+        return npy_header(file)
 
 
 def fingerprint(paths, lengths):
