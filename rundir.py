@@ -171,6 +171,18 @@ def digest(path):
         return hashlib.sha256(file.read()).hexdigest()
 
 
+def add_start_option(command_line, name):
+    """--start FILE of a training; `name` is the original's file that can be given."""
+    command_line.add("--start", metavar="FILE", help=f"begin with the weights in this .keras file, or in the original's {name}")
+
+
+def start_settings(args):
+    """{"start": digest of --start's file}, {} without one. Raises UserError where it does not exist."""
+    if args.start and not os.path.isfile(args.start):
+        raise UserError(f"--start is {args.start}, which is no file: give a .keras file or one of the original's")
+    return {"start": digest(args.start)} if args.start else {}
+
+
 def need(run_dir, stage, file, game):
     """The path of a file that an earlier stage wrote. Raises UserError, with the command that makes it, where it is missing."""
     path = os.path.join(run_dir, stage, file)

@@ -200,16 +200,14 @@ def _import_record(game, source, run_dir, settings):
 
 def _import_series(game, source, run_dir, settings):
     from rnn.original import read_series
-
     from rnn.stored import pack
 
     series = read_series(source)
     vae = os.path.join(run_dir, "vae", "vae.keras")
     names = [f"{i:06d}" for i in range(len(series["length"]))]
     with Stage(run_dir, "series", settings, seed=0) as stage:
-        # The folder says that its V made them.
-        made_by = digest(vae) if os.path.exists(vae) else ""
-        pack(stage.path("series.npz"), {**series, "episode": names, "vae": made_by})
+        made_by = {"vae": digest(vae)} if os.path.exists(vae) else {}  # as it is in the same folder
+        pack(stage.path("series.npz"), {**series, "episode": names, **made_by})
     return f"{len(names)} episodes, {series['length'].sum()} frames"
 
 

@@ -5,13 +5,14 @@ import time
 import zlib
 
 from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
-from rundir import Atomic, Progress, Stage, digest, need, write_json
+from rundir import Atomic, Progress, Stage, add_start_option, digest, need, start_settings, write_json
 
 INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
 
 
 def main(argv=None):
     command = CommandLine("Train M, the recurrent network, on the episodes that rnn.series encoded.", "rnn")
+    add_start_option(command, "rnn.json")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
     from rnn.original import made_here
@@ -37,6 +38,7 @@ def main(argv=None):
     _check_amount(game, series, kept)
     made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
     settings = {**stage_settings(game, "rnn"), "vae": made_by, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
+    settings |= start_settings(args)
     with Stage(args.run_dir, "rnn", settings, args.seed) as stage:
         checkpoints = Checkpoints(stage.dir)
         if checkpoints.done >= game.rnn_epochs and os.path.exists(stage.path("rnn.keras")):
@@ -71,10 +73,13 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     from rnn.rnn import MDNRNN
     from rnn.teacher import Teacher
     from vae.training import Watch, record
+    from vae.vae import begin_with
 
     keras.utils.set_random_seed(args.seed)  # of the first weights
     z_size = series.mu.shape[1]
     model = MDNRNN(z_size, game.action_size, game.rnn_size, game.num_mixture, game.predict_restart)
+    if args.start:
+        begin_with(model, args.start)
     shape = game.rnn_batch_size, game.rnn_seq_len
     teacher = Teacher(model, game.rnn_batch_size, not game.whole_episodes, game.rnn_restart_weight, args.seed)
     rate = game.rnn_learning_rate

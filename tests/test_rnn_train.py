@@ -249,3 +249,32 @@ def test_m_learns_a_world_of_which_the_next_step_is_known():
     teacher.compile(optimizer=keras.optimizers.Adam(0.01, clipvalue=1.0), jit_compile=True)
     losses = [teacher.train_on_batch(batch, return_dict=True)["loss"] for _ in range(150)]
     assert losses[0] > 0.9 and np.mean(losses[-5:]) < -0.5
+
+
+@pytest.mark.parametrize("what", ["vae", "rnn"])
+def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
+    from rnn.rnn import load_rnn
+    from vae.train import main as train_vae
+    from vae.vae import load_vae
+
+    load = {"vae": load_vae, "rnn": load_rnn}[what]
+
+    def trained(folder, *start):
+        if not folder.exists():
+            copy_of(run, folder, "record", "series", *(["vae"] if what == "rnn" else []))
+        if what == "vae":
+            train_vae([run.game.name, "--scale", "smoke", "--run-dir", str(folder), "--learning-rate", "1e-9", *start])
+        else:
+            train(run, folder, "--learning-rate", "1e-9", *start)
+        return load(str(folder / what / f"{what}.keras")).get_weights()
+
+    first = trained(tmp_path / "first", "--seed", "5")
+    file = tmp_path / "first" / what / f"{what}.keras"
+    load(str(file)).save_json(tmp_path / "start.json")
+    for start in (file, tmp_path / "start.json"):
+        for again, weight in zip(trained(tmp_path / start.suffix[1:], "--start", str(start)), first, strict=True):
+            np.testing.assert_allclose(again, weight, atol=1e-4)
+    with pytest.raises(UserError, match="made with start"):  # another training than the one that is there
+        trained(tmp_path / "json")
+    with pytest.raises(UserError, match="nothing.json, which is no file"):
+        trained(tmp_path / "missing", "--start", str(tmp_path / "nothing.json"))

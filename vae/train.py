@@ -4,11 +4,12 @@ import os
 import time
 
 from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
-from rundir import Atomic, Progress, Stage
+from rundir import Atomic, Progress, Stage, add_start_option, start_settings
 
 
 def main(argv=None):
     command = CommandLine("Train V, the autoencoder, on the frames that extract.py recorded.", "vae")
+    add_start_option(command, "vae.json")
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
     command.add_precision_option("what the layers compute in")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
@@ -29,6 +30,7 @@ def main(argv=None):
             f"record more with `python extract.py {game.name}`, or lower --batch-size"
         )
     settings = {**stage_settings(game, "vae"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
+    settings |= start_settings(args)
     with Stage(args.run_dir, "vae", settings, args.seed) as stage:
         checkpoints = Checkpoints(stage.dir)
         parts = len(shards(len(kept), args.seed, 0))  # in each epoch
@@ -45,10 +47,12 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
 
     from vae.frames import FrameStream, held_out_frames, shards
     from vae.training import Watch, record
-    from vae.vae import ConvVAE
+    from vae.vae import ConvVAE, begin_with
 
     keras.utils.set_random_seed(args.seed)  # of the first weights
     model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision)
+    if args.start:
+        begin_with(model, args.start)
     # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
     model.compile(optimizer=keras.optimizers.Adam(game.vae_learning_rate), jit_compile=False)
     done = checkpoints.restore(model)

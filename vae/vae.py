@@ -193,3 +193,17 @@ def load_checked(path, kind):
         if not np.isfinite(weight.numpy()).all():
             raise UserError(f"{path} has values in {weight.path} that are not finite: make it again")
     return model
+
+
+def begin_with(model, path):
+    """Give `model` (V, or M) the weights in `path`: the .keras file of a model of its kind, or the original's JSON.
+
+    Raises UserError, naming the file, where it cannot be read or is of another size.
+    """
+    if not path.endswith(".keras"):
+        return model.load_json(path)
+    other = load_checked(path, type(model))
+    shapes = [[weight.shape for weight in each.weights] for each in (model, other)]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"{path} is of another size than the model that is trained here: give the same sizes")
+    model.set_weights(other.get_weights())
