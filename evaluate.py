@@ -29,8 +29,7 @@ def main(argv=None):
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
     if args.legacy:
-        needed = ("rnn", "controller", "initial_z" if args.world == "dream" else "vae")
-        pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, needed))
+        pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
     from controller.report import table
 
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}

@@ -80,8 +80,7 @@ def _with_legacy(game, args, pool):
     """Convert --legacy's files. The Game with the mode of its C and, unless --sigma-init is given, its last step size."""
     from controller.agent import load_controller
 
-    needed = ("rnn", "controller", "initial_z" if args.world == "dream" else "vae")
-    pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, needed))
+    pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
     mode, _ = pool.together(lambda: load_controller(args.run_dir, game, "legacy"))
     if args.controller_mode not in (None, mode):
         raise UserError(f"--mode is {args.controller_mode}, and the controller of {args.legacy} is {mode}: leave out --mode")

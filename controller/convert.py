@@ -22,7 +22,6 @@ STAGES = {
     "rnn": {"rnn": "rnn.keras", "initial_z": "initial_z.json"},
     "legacy": {"controller": "best.json", "hist": "hist.json", "hist_best": "hist_best.json"},
 }
-DATA = ("record", "series")
 # Where each game's original scripts look for what is exported, and the names of their logs.
 PLACES = {
     "carracing": {"vae": "vae/vae.json", "rnn": "rnn/rnn.json", "initial_z": "initial_z/initial_z.json"},
@@ -45,6 +44,7 @@ def main(argv=None):
     else:
         report = import_folder(game, args.legacy, args.run_dir, args.controller)
         report += import_data(game, args.legacy, args.run_dir)
+        report.append("V and M, where they are new, were written back and compared: the same integers")
     print("\n".join(report))
 
 
@@ -64,32 +64,37 @@ def check_legacy_options(args):
         raise UserError("--controller chooses among the controllers of --legacy DIR: give that too")
 
 
-def import_folder(game, folder, run_dir, controller=None, needed=()):
+def import_folder(game, folder, run_dir, controller=None, world=None):
     """Convert V, M and C in the original's `folder` to the run directory `run_dir`; what is there from before is not touched.
 
-    controller: the path of C's file, where `folder` has several. needed: of "vae", "rnn", "initial_z" and "controller" those
-    that must be there. Returns a report, lines of text.
+    controller: the path of C's file, where `folder` has several. world: "real" or "dream", where C is to play: `folder` must
+    have what that takes. Returns a report, lines of text.
     Raises UserError where a file is not what it should be, naming it, and where `run_dir` has anything that is not from it.
     """
     found = legacy.find(folder, controller)
-    for what in needed or (() if found.keys() & {"vae", "rnn", "controller"} else ("vae",)):
-        if what not in found:
-            places = ", ".join(legacy.PLACES.get(what, ("log/*.best.json",)))
-            raise UserError(f"{folder} has no {what} (there is none of {places}): give the original's carracing/ or doomrnn/")
+    needed = {"real": ("vae", "rnn", "controller"), "dream": ("rnn", "initial_z", "controller"), None: ()}[world]
+    missing = [what for what in needed if what not in found]
+    if not missing and not found.keys() & {"vae", "rnn", "controller"}:
+        missing = ["vae"]
+    if missing:
+        raise UserError(f"{folder} has no {_places(missing[0])}: give the original's carracing/ or doomrnn/, as cloned")
     report, new = [], {}
     for stage, files in STAGES.items():
-        here = {what: found[what] for what in files if what in found}
-        if _is_new(folder, run_dir, stage, here):  # all files are read before the first is written
-            new[stage] = {files[what]: _READERS[what](game, path) for what, path in here.items()}
-        report += [f"found      {path} -> {os.path.join(run_dir, stage, files[what])}" for what, path in here.items()]
-        report += [f"not found  {what}" for what in files if what not in found]
-    for stage, savers in new.items():
-        sources = {what: found[what] for what in STAGES[stage] if what in found}
+        sources = {what: found[what] for what in files if what in found}
+        if _is_new(folder, run_dir, stage, sources):  # all files are read before the first is written
+            new[stage] = sources, {files[what]: _READERS[what](game, path) for what, path in sources.items()}
+        report += [f"found      {path} -> {os.path.join(run_dir, stage, files[what])}" for what, path in sources.items()]
+        report += [f"not found  {_places(what)}" for what in files if what not in found]
+    for stage, (sources, savers) in new.items():
         with Stage(run_dir, stage, _settings(sources), seed=0) as opened:
             for file, save in savers.items():
                 with Atomic(opened.path(file)) as temporary:
                     save(temporary)
     return report
+
+
+def _places(what):
+    return " or ".join(legacy.PLACES.get(what, (f"log/*.{'best' if what == 'controller' else what}.json",)))
 
 
 def _settings(sources):
@@ -173,7 +178,7 @@ def import_data(game, folder, run_dir):
     for what, convert in (("record", _import_record), ("series", _import_series)):
         there = os.path.join(run_dir, what)
         if what not in found:
-            report.append(f"not found  {what}")
+            report.append(f"not found  {_places(what)}")
         elif os.path.exists(os.path.join(there, "config.json")):
             report.append(f"left alone {there}, which was there")
         else:

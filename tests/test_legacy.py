@@ -19,7 +19,10 @@ from controller.controller import Controller, mode_of
 from doomrnn.dream import Dream
 from doomrnn.population import features
 from doomrnn.world_model import load_world_model
+from rnn.batches import Series
 from rnn.rnn import MDNRNN
+from rundir import digest
+from vae.frames import recorded
 from vae.vae import ConvVAE
 
 RELEASED = Path(__file__).resolve().parents[2] / "shared" / "legacy" / "carracing"
@@ -220,6 +223,15 @@ def test_the_number_of_parameters_tells_the_mode():
         mode_of(config.GAMES["carracing"], 1088)
 
 
+def _together(parts):
+    """As the original's np.array(parts) once made it: an array of arrays where they differ in length."""
+    if len({len(part) for part in parts}) == 1:
+        return np.array(parts)
+    array = np.empty(len(parts), object)
+    array[:] = parts
+    return array
+
+
 def _clone(folder, name):
     """A folder as one has it after cloning the original and running its scripts, with random weights."""
     inside = convert.PLACES[name]
@@ -232,10 +244,21 @@ def _clone(folder, name):
     params = rng.normal(0, 0.5, Controller(game).num_params).round(4)
     log = convert.LOGS[name] + ".cma.16.64"
     _write(folder / f"{log}.best.json", [params.tolist(), 12.5])
-    _write(
-        folder / f"{log}.hist.json",
-        [[1, 57, 1.0, 0.5, 2.0, 0.4, 0.0983, 30.0, 31], [2, 99, 2.0, 1.5, 3.0, 0.4, 0.07, 30.0, 31]],
-    )
+    row = [1.0, 0.5, 2.0, 0.4]
+    _write(folder / f"{log}.hist.json", [[1, 57, *row, 0.0983, 30.0, 31], [2, 99, *row, 0.07, 30.0, 31]])
+    lengths = [30, 30] if name == "carracing" else [20, 35]
+    for stage in ("record", "series"):
+        (folder / stage).mkdir()
+    series = {"action": [], "mu": [], "logvar": []}
+    for e, length in enumerate(lengths):
+        # Doom's actions have no axis of their own.
+        action = rng.uniform(-1, 1, (length, 3) if game.action_size == 3 else (length,)).astype(np.float16)
+        obs = rng.integers(0, 256, (length, 64, 64, 3), dtype=np.uint8)
+        np.savez_compressed(folder / "record" / f"{900 + e}.npz", obs=obs, action=action)
+        series["action"].append(action)
+        for what in ("mu", "logvar"):
+            series[what].append(rng.standard_normal((length, game.z_size)).astype(np.float16))
+    np.savez_compressed(folder / "series" / "series.npz", **{what: _together(parts) for what, parts in series.items()})
     return SimpleNamespace(folder=folder, params=params, log=folder / log, places=inside)
 
 
@@ -262,6 +285,23 @@ def test_a_folder_becomes_a_run_and_is_the_same_when_it_comes_back(clone, tmp_pa
     assert "not found" in back.stdout and "hist_best" in back.stdout
     with pytest.raises(UserError, match="exists and is not overwritten"):
         convert.export_run(game, str(clone.run), str(tmp_path / "back"))
+
+
+def test_recordings_and_series_come_along_and_back(clone, tmp_path):
+    game = clone.game
+    paths, lengths = recorded(str(clone.run), game)
+    series = Series(str(clone.run / "series" / "series.npz"))
+    assert [Path(path).name for path in paths] == ["900.npz", "901.npz"] and lengths == series.length.tolist()
+    assert series.vae == digest(clone.run / "vae" / "vae.keras")  # the V of the same folder
+    convert.export_run(game, str(clone.run), str(tmp_path / "back"))
+    for file in ("record/900.npz", "record/901.npz", "series/series.npz"):
+        theirs, ours = (np.load(folder / file, allow_pickle=True) for folder in (clone.folder, tmp_path / "back"))
+        with theirs, ours:
+            for name in theirs.files:
+                assert ours[name].dtype == theirs[name].dtype and ours[name].shape == theirs[name].shape
+                for mine, other in zip(ours[name], theirs[name], strict=True):
+                    np.testing.assert_array_equal(mine, other)
+    assert sorted(path.name for path in (tmp_path / "back" / "record").iterdir()) == ["900.npz", "901.npz"]
 
 
 def test_the_real_world_is_seen_as_the_original_saw_it(clone, tmp_path):
