@@ -29,8 +29,7 @@ class Kernel:
         kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in rnn.cell.weights)
         z_rows, self._actions, self._restart = tf.split(kernel, [rnn.z_size, rnn.action_size, int(rnn.predict_restart)])
         self._driven, self._gate_bias = tf.concat([z_rows, recurrent], axis=0), bias  # (Z+H, 4H), (4H,)
-        head, head_bias = (_planes(weight, rnn) for weight in rnn.output_layer.weights)
-        self._head, self._head_bias = head, head_bias
+        self._head, self._head_bias = rnn.planes()
         self._restarts = rnn.predict_restart
         self.start = tf.function(self._start, jit_compile=True)
         self._gates = tf.function(self._fused_gates, jit_compile=True)
@@ -73,14 +72,6 @@ class Kernel:
         planes = [head[:, i : i + self.z_size] for i in range(0, head.shape[1] - self._restarts, self.z_size)]
         died = head[:, -1] > 0 if self._restarts else tf.zeros_like(steps, tf.bool)
         return sample(planes, chance, noise, self.temperature), died
-
-
-def _planes(weight, rnn):
-    """The head's weight (H, restart + Z*3K) or bias with its last axis as 3K planes of Z numbers, then the restart's logit."""
-    restart, numbers = tf.split(weight, [int(rnn.predict_restart), -1], axis=-1)
-    numbers = tf.reshape(numbers, (*weight.shape[:-1], rnn.z_size, 3 * rnn.num_mixture))
-    numbers = tf.reshape(tf.linalg.matrix_transpose(numbers), (*weight.shape[:-1], -1))
-    return tf.concat([numbers, restart], axis=-1)
 
 
 def sample(planes, chance, noise, temperature):

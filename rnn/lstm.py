@@ -3,68 +3,75 @@
 import tensorflow as tf
 
 
-def lstm_sequence(cell, inputs, state, keep=None):
-    """(hidden (B,T,H), the state after T steps) of a keras LSTMCell over inputs (B,T,I), from `state` (h, c), each (B,H).
+def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32):
+    """(hidden (T,B,H), the state after T steps) of a keras LSTMCell over inputs (T,B,I), from `state` (h, c), each (B,H).
 
-    keep (B,T): factor on h and c before each step; 0 where an episode begins. None: the state is never touched.
+    keep (T,B): factor on h and c before each step; 0 where an episode begins. None: the state is never touched.
+    dtype: of hidden, and of all that goes into the matrix products and comes out; c and what is between them are float32.
 
     The values are those of stepping through the cell. The gradient, of the cell's weights alone, treats `inputs`, `state` and
     `keep` as constants. It differs from automatic differentiation in that the weights' gradients are one matrix product over
-    all steps instead of a sum that each step adds to, which is most of the time with small batches.
+    all steps instead of a sum that each step adds to, and in that each step is computed again from its product and its c.
     """
-    if keep is not None:
-        keep = tf.transpose(keep)[:, :, None]  # (T,B,1)
+    h, c = (tf.convert_to_tensor(part) for part in state)  # as they are now, if they are variables
+    steps, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
+    keep = tf.ones((steps, batch)) if keep is None else keep
+    # A step's product is of all that it sees: its inputs, a one for the bias, and h. Each step makes it for the following one,
+    # the last for one that nobody takes.
+    outside = tf.cast(tf.concat([inputs, tf.ones((steps, batch, 1))], axis=2), dtype)
+    outside, keep = tf.concat([outside, outside[:1]], axis=0), tf.concat([keep, tf.ones((1, batch))], axis=0)[:, :, None]
 
     @tf.custom_gradient
-    def run(kernel, recurrent, bias):
-        steps = tf.shape(inputs)[1]
-        x = tf.transpose(inputs, (1, 0, 2))  # (T,B,I)
-        flat = tf.reshape(x, (-1, inputs.shape[-1]))
-        driven = tf.reshape(flat @ kernel + bias, (steps, -1, 4 * cell.units))  # what the inputs add to the gates
+    def run(weights):
+        def forward(t, seen, c, seens, products, cs, hs):
+            product = seen @ weights
+            seens, products, cs = seens.write(t, seen), products.write(t, product), cs.write(t, c)
+            h, c, seen = _step(product, c, outside[t + 1], keep[t + 1])
+            return t + 1, seen, c, seens, products, cs, hs.write(t, h)
 
-        def kept(t, value):
-            return value if keep is None else value * keep[t]
+        arrays = [tf.TensorArray(kind, steps, clear_after_read=False) for kind in (dtype, dtype, tf.float32, dtype)]
+        start = tf.concat([outside[0], tf.cast(h * keep[0], dtype)], axis=1), c * keep[0]
+        _, _, last, seens, products, cs, hs = tf.while_loop(lambda t, *_: t < steps, forward, (0, *start, *arrays))
 
-        def forward(t, h, c, hs, cs, gates):
-            h, c = kept(t, h), kept(t, c)
-            z = driven[t] + h @ recurrent
-            i, f, g, o = tf.split(z, 4, axis=1)  # Keras's order
-            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-            cs, gates = cs.write(t, c), gates.write(t, tf.concat([i, f, g, o], axis=1))
-            c = f * c + i * g
-            h = o * tf.tanh(c)
-            return t + 1, h, c, hs.write(t, h), cs, gates
+        def gradient(d_hs, d_last):
+            recurrent = tf.transpose(weights[-cell.units :])  # once: each step's product would do it again
 
-        arrays = [tf.TensorArray(tf.float32, steps) for _ in range(3)]
-        _, h, c, *arrays = tf.while_loop(lambda t, *_: t < steps, forward, (0, *state, *arrays))
-        hs, cs, gates = (array.stack() for array in arrays)  # (T,B,...): h after each step, c before it, the gates in it
+            def backward(t, d_h, d_c, d_products):
+                d_product, d_c = _step_gradient(products.read(t), cs.read(t), keep[t + 1], d_hs[t], d_h, d_c)
+                return t - 1, d_product @ recurrent, d_c, d_products.write(t, d_product)
 
-        def gradient(d_hidden, d_h, d_c):
-            d_hidden = tf.transpose(d_hidden, (1, 0, 2))
-            recurrent_transposed = tf.transpose(recurrent)  # once: each step's product would do it again
+            start = steps - 1, tf.zeros_like(d_hs[0]), d_last, tf.TensorArray(dtype, steps)
+            *_, d_products = tf.while_loop(lambda t, *_: t >= 0, backward, start)
+            flat_seen, flat = (tf.reshape(array.stack(), (-1, array.element_shape[-1])) for array in (seens, d_products))
+            return tf.matmul(flat_seen, flat, transpose_a=True)
 
-            def backward(t, d_h, d_c, d_zs):
-                i, f, g, o = tf.split(gates[t], 4, axis=1)
-                tanh_c = tf.tanh(f * cs[t] + i * g)
-                d_h = d_h + d_hidden[t]
-                d_c = d_c + d_h * o * (1 - tanh_c * tanh_c)
-                d_z = [d_c * g * i * (1 - i), d_c * cs[t] * f * (1 - f), d_c * i * (1 - g * g), d_h * tanh_c * o * (1 - o)]
-                d_z = tf.concat(d_z, axis=1)
-                d_h = d_z @ recurrent_transposed
-                return t - 1, kept(t, d_h), kept(t, d_c * f), d_zs.write(t, d_z)
+        return (hs.stack(), last), gradient
 
-            array = tf.TensorArray(tf.float32, steps)
-            *_, array = tf.while_loop(lambda t, *_: t >= 0, backward, (steps - 1, d_h, d_c, array))
-            d_z = tf.reshape(array.stack(), (-1, 4 * cell.units))
-            before = tf.concat([state[0][None], hs[:-1]], axis=0)
-            before = tf.reshape(before if keep is None else before * keep, (-1, cell.units))
-            return (
-                tf.matmul(flat, d_z, transpose_a=True),
-                tf.matmul(before, d_z, transpose_a=True),
-                tf.reduce_sum(d_z, axis=0),
-            )
+    kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in (cell.kernel, cell.recurrent_kernel, cell.bias))
+    hidden, c = run(tf.cast(tf.concat([kernel, bias[None], recurrent], axis=0), dtype))
+    return hidden, (tf.cast(hidden[-1], tf.float32), c)
 
-        return (tf.transpose(hs, (1, 0, 2)), h, c), gradient
 
-    hidden, h, c = run(*(tf.convert_to_tensor(w) for w in (cell.kernel, cell.recurrent_kernel, cell.bias)))
-    return hidden, (h, c)
+def _cell(product, c):
+    """(h, c) (B,H) after a step with the product (B,4H) and the c before it."""
+    i, f, g, o = tf.split(tf.cast(product, tf.float32), 4, axis=1)  # Keras's order
+    c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+    return tf.sigmoid(o) * tf.tanh(c), c
+
+
+# XLA fuses the arithmetic of a step into few passes. The products stay outside: its own are slower, and on one core.
+@tf.function(jit_compile=True)
+def _step(product, c, outside, keep):
+    """(h of this step, c and all that the next step sees), where `outside` and `keep` are the next step's."""
+    h, c = _cell(product, c)
+    return tf.cast(h, product.dtype), c * keep, tf.concat([outside, tf.cast(h * keep, product.dtype)], axis=1)
+
+
+@tf.function(jit_compile=True)
+def _step_gradient(product, c, keep, d_out, d_h, d_c):
+    """Gradients of (product, c), from those of h (`d_out`) and of what `_step` gave the next step (`d_h` and `d_c`)."""
+    with tf.GradientTape() as tape:
+        tape.watch([product, c])
+        state = _cell(product, c)
+    d_state = tf.cast(d_out, tf.float32) + tf.cast(d_h, tf.float32) * keep, d_c * keep
+    return tape.gradient(state, [product, c], output_gradients=d_state)

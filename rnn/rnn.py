@@ -123,11 +123,16 @@ class MDNRNN(keras.Model):
 
         `state` is that before the first step, by default zeros. Has gradients for M's weights only, not for its arguments.
         """
+        hidden, state = self.hidden(z, action, restart, state)
+        return self.head(tf.transpose(hidden, (1, 0, 2))), state
+
+    def hidden(self, z, action, restart=None, state=None, dtype=tf.float32):
+        """`sequence` without the head, over time first: (hidden (T,B,H) `dtype`, the state). dtype: of the matrix products."""
         if state is None:
             state = self.initial_state(tf.shape(z)[0])
-        keep = None if restart is None or not self.predict_restart else 1 - tf.cast(restart, tf.float32)
-        hidden, state = lstm_sequence(self.cell, self._inputs(z, action, restart), state, keep)
-        return self.head(hidden), state
+        keep = None if restart is None or not self.predict_restart else 1 - tf.cast(tf.transpose(restart), tf.float32)
+        inputs = tf.transpose(self._inputs(z, action, restart), (1, 0, 2))
+        return lstm_sequence(self.cell, inputs, state, keep, dtype)
 
     def step(self, z, action, state, restart=None):
         """One step: (params over (B,...), the next state) for z (B,Z), action (B,A), restart (B,).
@@ -152,6 +157,19 @@ class MDNRNN(keras.Model):
             restart_logit, numbers = numbers[..., 0], numbers[..., 1:]
         shape = tf.concat([tf.shape(numbers)[:-1], [self.z_size, 3 * self.num_mixture]], axis=0)
         return MixtureParams(*tf.split(tf.reshape(numbers, shape), 3, axis=-1), restart_logit)
+
+    def planes(self):
+        """The head's kernel (H,3KZ + restart) and bias (3KZ + restart,), in the order that vectors of Z numbers like.
+
+        K planes of Z log weights, K of means, K of log deviations, and last the restart's logit.
+        """
+        return [self._planes(tf.convert_to_tensor(weight)) for weight in self.output_layer.weights]
+
+    def _planes(self, weight):
+        restart, numbers = tf.split(weight, [int(self.predict_restart), -1], axis=-1)
+        numbers = tf.reshape(numbers, (*weight.shape[:-1], self.z_size, 3 * self.num_mixture))
+        numbers = tf.reshape(tf.linalg.matrix_transpose(numbers), (*weight.shape[:-1], -1))
+        return tf.concat([numbers, restart], axis=-1)
 
     def mixture(self, params, temperature=1.0):
         """The distribution of the next z (...,Z): a TFP mixture for each dimension.

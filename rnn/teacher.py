@@ -3,7 +3,10 @@
 import keras
 import tensorflow as tf
 
-from rnn.rnn import MixtureParams
+from rnn.likelihood import negative_log_likelihood
+
+# The rows of a batch are cut into so many parts, each with a loop of its own: two cores share one step's product poorly.
+LANES = 2
 
 
 class Teacher(keras.Model):
@@ -12,17 +15,21 @@ class Teacher(keras.Model):
     carry: the LSTM's state goes from each batch to the next (Doom), until `reset`; else each batch starts from zeros (the car).
     restart_weight: factor on the restart's cross entropy where a restart happens.
     seed: of the noise that draws z from (mu, logvar), afresh for every batch.
+    precision: "float32" or "bfloat16", of the matrix products; weights, c, loss and gradients are float32 with both.
 
     Reports loss and nll (nats for a latent dimension); with restarts also restart (nats), recall (share of the deaths with a
     logit above 0) and false_alarms (share of the other steps with one).
     """
 
-    def __init__(self, mdnrnn, batch, carry, restart_weight, seed):
+    def __init__(self, mdnrnn, batch, carry, restart_weight, seed, precision="float32"):
         super().__init__()
         self.mdnrnn, self.carry, self.restart_weight = mdnrnn, carry, restart_weight
+        self.product_dtype = tf.as_dtype(precision)
         self.noise = keras.random.SeedGenerator(seed)
         shape = (batch, mdnrnn.rnn_size)
         self.h, self.c = (self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name) for name in "hc")
+        ends = [batch * i // LANES for i in range(LANES + 1)]
+        self.lanes = [slice(*lane) for lane in zip(ends, ends[1:], strict=False) if lane[0] < lane[1]]
         names = ("nll", "restart", "recall", "false_alarms") if mdnrnn.predict_restart else ("nll",)
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
@@ -43,27 +50,40 @@ class Teacher(keras.Model):
         self.c.assign(tf.zeros_like(self.c))
 
     def call(self, batch):
-        """(params over (B,L,...), the z (B,L,Z) that came) for a batch of rnn.batches.Series.batch."""
+        """For each lane of B rows (hidden (L,B,H), the z (L,B,Z) that came), for a batch of rnn.batches.Series.batch."""
         mu, logvar = (tf.cast(batch[name], tf.float32) for name in ("mu", "logvar"))
         z = mu + tf.exp(logvar / 2) * keras.random.normal(tf.shape(mu), seed=self.noise)
-        state = (self.h.value, self.c.value) if self.carry else None
-        params, (h, c) = self.mdnrnn.sequence(z[:, :-1], batch["action"], batch["restart"][:, :-1], state)
+        before = [tf.convert_to_tensor(part) for part in (self.h, self.c)]
+        hidden, states = [], []
+        for rows in self.lanes:
+            state = [part[rows] for part in before] if self.carry else None
+            inputs = z[rows, :-1], batch["action"][rows], batch["restart"][rows, :-1]
+            values, state = self.mdnrnn.hidden(*inputs, state, self.product_dtype)
+            hidden.append((values, tf.transpose(z[rows, 1:], (1, 0, 2))))
+            states.append(state)
         if self.carry:
+            h, c = (tf.concat(parts, axis=0) for parts in zip(*states, strict=True))
             self.h.assign(h)
             self.c.assign(c)
-        return tuple(params)[: 3 + self.mdnrnn.predict_restart], z[:, 1:]
+        return hidden
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Negative log likelihood, averaged over batch, time and dimensions, plus the restart's weighted cross entropy."""
-        params, target = y_pred
-        params = MixtureParams(*params, *[None] * (4 - len(params)))
-        mask = x["mask"]
+        mask, restart = tf.transpose(x["mask"]), tf.transpose(x["restart"][:, 1:])  # (L,B)
         total = tf.reduce_sum(mask)
-        log_prob = self.mdnrnn.mixture(params).log_prob(target)
-        loss = -tf.reduce_sum(tf.reduce_mean(log_prob, axis=-1) * mask) / total
+        kernel, bias = self.mdnrnn.planes()
+        kernel = tf.cast(kernel, self.product_dtype)
+        losses, logits = [], []
+        for rows, (hidden, target) in zip(self.lanes, y_pred, strict=True):
+            weight = tf.reshape(mask[:, rows] / total / target.shape[-1], [-1])
+            hidden, target = (tf.reshape(part, (-1, part.shape[-1])) for part in (hidden, target))
+            loss, logit = negative_log_likelihood(hidden @ kernel, bias, target, weight)
+            losses.append(loss)
+            logits.append(tf.reshape(logit, (tf.shape(mask)[0], -1)))
+        loss = tf.add_n(losses)
         self.means["nll"].update_state(loss, total)
         if self.mdnrnn.predict_restart:
-            restart, logit = x["restart"][:, 1:], params.restart_logit
+            logit = tf.concat(logits, axis=1)  # (L,B)
             entropy = tf.nn.weighted_cross_entropy_with_logits(restart, logit, self.restart_weight)
             entropy = tf.reduce_sum(entropy * mask) / total
             self.means["restart"].update_state(entropy, total)

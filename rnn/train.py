@@ -13,6 +13,7 @@ INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
 def main(argv=None):
     command = CommandLine("Train M, the recurrent network, on the episodes that rnn.series encoded.", "rnn")
     add_start_option(command, "rnn.json")
+    command.add_precision_option("what the matrix products compute in")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
     from rnn.original import made_here
@@ -38,7 +39,7 @@ def main(argv=None):
     _check_amount(game, series, kept)
     made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
     settings = {**stage_settings(game, "rnn"), "vae": made_by, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
-    settings |= start_settings(args)
+    settings |= {"precision": args.precision, **start_settings(args)}
     with Stage(args.run_dir, "rnn", settings, args.seed) as stage:
         checkpoints = Checkpoints(stage.dir)
         if checkpoints.done >= game.rnn_epochs and os.path.exists(stage.path("rnn.keras")):
@@ -81,12 +82,13 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     if args.start:
         begin_with(model, args.start)
     shape = game.rnn_batch_size, game.rnn_seq_len
-    teacher = Teacher(model, game.rnn_batch_size, not game.whole_episodes, game.rnn_restart_weight, args.seed)
+    carry = not game.whole_episodes
+    teacher = Teacher(model, game.rnn_batch_size, carry, game.rnn_restart_weight, args.seed, args.precision)
     rate = game.rnn_learning_rate
     if game.rnn_decay != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=1, decay_rate=game.rnn_decay)
     optimizer = keras.optimizers.Adam(rate, clipvalue=game.rnn_grad_clip)
-    # XLA would do each step's products on one core: an update of 16 x 64 steps of Doom took twice as long, of the car as long.
+    # XLA compiles only the arithmetic between the products (rnn.lstm, rnn.likelihood): it would do these on one core.
     teacher.compile(optimizer=optimizer, jit_compile=False)
     done = checkpoints.restore(teacher)
 

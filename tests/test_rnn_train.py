@@ -190,6 +190,52 @@ def test_loss_carries_the_state_and_weighs_restarts(run):
     assert float(teacher.compute_loss(x=batches[0], y_pred=teacher(batches[0]))) == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("bfloat16", 0.02)])  # bfloat16 has 8 bits
+def test_gradient_from_a_carried_state_is_that_of_automatic_differentiation(run, precision, tolerance):
+    """Of TFP's mixture and the cell's steps, from the state that the chunk before left; for the car as well, which could."""
+    import keras
+    import tensorflow as tf
+
+    from rnn.batches import Series, streams
+    from rnn.rnn import MDNRNN
+    from rnn.teacher import Teacher
+
+    series = Series(str(run.folder / "series" / "series.npz"))
+    restarts = run.game.predict_restart
+    keras.utils.set_random_seed(0)
+    model = MDNRNN(run.game.z_size, run.game.action_size, 16, predict_restart=restarts)
+    teacher = Teacher(model, 3, carry=True, restart_weight=10.0, seed=0, precision=precision)  # lanes of one row and of two
+    batches = [series.batch(*chunk) for chunk in list(streams(series, [0, 1, 2], 3, 12))[:2]]
+    for batch in batches:
+        batch["logvar"] = np.full_like(batch["logvar"], -60)  # z is mu, all but
+        batch["restart"][1, 5] = 1
+        batch["mask"][2, 7:] = 0
+    teacher(batches[0])
+    state, batch = (teacher.h.numpy(), teacher.c.numpy()), batches[1]
+    assert np.abs(state[0]).max() > 0.01
+
+    @tf.function
+    def ours():
+        with tf.GradientTape() as tape:
+            loss = teacher.compute_loss(x=batch, y_pred=teacher(batch))
+        return loss, tape.gradient(loss, model.trainable_variables)
+
+    z, loss, total = batch["mu"].astype(np.float32), 0, batch["mask"].sum()
+    with tf.GradientTape() as tape:
+        for t in range(12):
+            params, state = model.step(z[:, t], batch["action"][:, t], state, batch["restart"][:, t])
+            step = -tf.reduce_mean(model.mixture(params).log_prob(z[:, t + 1]), axis=-1)
+            if restarts:
+                step += tf.nn.weighted_cross_entropy_with_logits(batch["restart"][:, t + 1], params.restart_logit, 10.0)
+            loss += tf.reduce_sum(step * batch["mask"][:, t]) / total
+    expected = tape.gradient(loss, model.trainable_variables)
+    value, gradient = ours()
+    np.testing.assert_allclose(value, loss, rtol=tolerance / 10)
+    np.testing.assert_allclose(teacher.c, state[1], atol=tolerance)
+    for a, b in zip(gradient, expected, strict=True):
+        assert np.linalg.norm(a - b) < tolerance * np.linalg.norm(b)
+
+
 def test_stopped_training_ends_with_the_same_weights(run, tmp_path, capsys):
     from rnn.rnn import load_rnn
 
