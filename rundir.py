@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ COMMANDS = {
 class Atomic:
     """`with Atomic(path) as temporary:` write `temporary`; it takes the place of `path` only when the block ends well.
 
-    The temporary name keeps the ending of `path`, which np.savez and Keras look at.
+    It may be a file or a folder. The temporary name keeps the ending of `path`, which np.savez and Keras look at.
     """
 
     def __init__(self, path):
@@ -50,14 +51,16 @@ class Atomic:
             if kind is None:
                 os.replace(self.temporary, self.path)
         finally:
-            if os.path.exists(self.temporary):
+            if os.path.isdir(self.temporary):
+                shutil.rmtree(self.temporary)
+            elif os.path.exists(self.temporary):
                 os.remove(self.temporary)
 
 
 def write_json(path, value, indent=None):
     """Write `value` to `path` atomically."""
     with Atomic(path) as temporary, open(temporary, "w") as file:
-        file.write(json.dumps(value, indent=indent) + "\n")  # json.dump takes five times as long for millions of numbers
+        file.write(json.dumps(value, indent=indent) + "\n")  # json.dump takes twice as long for millions of numbers
 
 
 def read_json(path):

@@ -102,14 +102,18 @@ def _settings(sources):
     return {"preprocess": "legacy", "look": "v0", "legacy": {what: digest(path) for what, path in sources.items()}}
 
 
+def _settings_in(stage_dir):
+    """The settings that a stage's folder was made with, {} where it does not say."""
+    config = os.path.join(stage_dir, "config.json")
+    return read_json(config)["settings"] if os.path.exists(config) else {}
+
+
 def _is_new(folder, run_dir, stage, sources):
     """Whether `stage` is still to be made of `sources`. Raises UserError where it is there and made of something else."""
     there = os.path.join(run_dir, stage)
     if not sources or not os.path.exists(there):
         return bool(sources)
-    config = os.path.join(there, "config.json")
-    settings = read_json(config)["settings"] if os.path.exists(config) else {}
-    if settings.get("legacy") != _settings(sources)["legacy"]:
+    if _settings_in(there).get("legacy") != _settings(sources)["legacy"]:
         raise UserError(f"{there} was not made of the files that {folder} has now: choose another --run-dir, or remove it")
     return not all(os.path.exists(os.path.join(there, STAGES[stage][what])) for what in sources)
 
@@ -172,17 +176,19 @@ _READERS = {
 def import_data(game, folder, run_dir):
     """Take over the recorded episodes in the original's `folder`, as links where the disk allows, and the encoded ones.
 
-    Returns a report, lines of text. Raises UserError where a file is none of the original's. What `run_dir` has is left alone.
+    Returns a report, lines of text. Raises UserError where a file is none of the original's. What `run_dir` has of another
+    origin is left alone.
     """
     found, report = legacy.find(folder), []
     for what, convert in (("record", _import_record), ("series", _import_series)):
-        there = os.path.join(run_dir, what)
         if what not in found:
             report.append(f"not found  {_places(what)}")
-        elif os.path.exists(os.path.join(there, "config.json")):
-            report.append(f"left alone {there}, which was there")
+            continue
+        there = os.path.join(run_dir, what)
+        settings = {"preprocess": "legacy", "look": "v0", "legacy": os.path.abspath(found[what])}
+        if os.path.exists(there) and _settings_in(there).get("legacy") != settings["legacy"]:
+            report.append(f"left alone {there}, which is not from {found[what]}")
         else:
-            settings = {"preprocess": "legacy", "look": "v0", "legacy": os.path.abspath(found[what])}
             report.append(f"found      {found[what]} -> {there}: {convert(game, found[what], run_dir, settings)}")
     return report
 
@@ -194,13 +200,20 @@ def _import_record(game, source, run_dir, settings):
     paths = list_episodes(source)
     frames = sum(episode_length(path, game.action_size) for path in paths)
     with Stage(run_dir, "record", settings, seed=0) as stage:
-        for path in paths:
-            with Atomic(stage.path(os.path.basename(path))) as temporary:
+        _link(paths, stage.dir)
+    return f"{len(paths)} episodes, {frames} frames"
+
+
+def _link(paths, folder):
+    """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies."""
+    for path in paths:
+        target = os.path.join(folder, os.path.basename(path))
+        if not os.path.exists(target):
+            with Atomic(target) as temporary:
                 try:
                     os.link(path, temporary)
-                except OSError:  # another disk, or one without links
+                except OSError:
                     shutil.copyfile(path, temporary)
-    return f"{len(paths)} episodes, {frames} frames"
 
 
 def _import_series(game, source, run_dir, settings):
@@ -251,8 +264,7 @@ def export_run(game, run_dir, folder):
 
 def _log_name(game, run_dir):
     """As the original's train.py calls its logs: by the game, the episodes of a candidate, and the population."""
-    config = os.path.join(run_dir, "controller", "config.json")
-    settings = read_json(config)["settings"] if os.path.exists(config) else {}
+    settings = _settings_in(os.path.join(run_dir, "controller"))
     sizes = (settings.get(name, getattr(game, name)) for name in ("controller_episodes", "controller_population"))
     return ".".join(map(str, (LOGS[game.name], "cma", *sizes)))
 
@@ -291,8 +303,7 @@ def _export_record(source, target):
     from env.record import list_episodes
 
     os.makedirs(target)
-    for path in list_episodes(source):
-        os.link(path, os.path.join(target, os.path.basename(path)))
+    _link(list_episodes(source), target)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,8 @@ def begin_with(model, path):
     if not path.endswith(".keras"):
         return model.load_json(path)
     other = load_checked(path, type(model))
-    shapes = [[weight.shape for weight in each.weights] for each in (model, other)]
-    if shapes[0] != shapes[1]:
+    pairs = list(zip(model.trainable_weights, other.trainable_weights, strict=True))
+    if any(mine.shape != theirs.shape for mine, theirs in pairs):
         raise UserError(f"{path} is of another size than the model that is trained here: give the same sizes")
-    model.set_weights(other.get_weights())
+    for mine, theirs in pairs:
+        mine.assign(theirs)
