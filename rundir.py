@@ -159,9 +159,7 @@ def world_keywords(game, args, run_dir):
     """The keywords of `game`'s real environment: the options given, else what the run in `run_dir` was made with."""
     before = {}
     for stage in ("vae", "record", "controller"):
-        path = os.path.join(run_dir or "", stage, "config.json")
-        if run_dir and os.path.exists(path):
-            before |= read_json(path)["settings"]
+        before |= settings_in(os.path.join(run_dir, stage)) if run_dir else {}
     keywords = {"preprocess": args.preprocess or before.get("preprocess", "paper")}
     if game.name == "carracing":
         keywords["look"] = args.look or before.get("look", "v0")
@@ -172,6 +170,12 @@ def digest(path):
     """SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
+
+
+def settings_in(stage_dir):
+    """The settings that a stage's folder was made with, {} where it does not say. Raises UserError where it is unreadable."""
+    config = os.path.join(stage_dir, "config.json")
+    return read_json(config).get("settings", {}) if os.path.exists(config) else {}
 
 
 def add_start_option(command_line, name):

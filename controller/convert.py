@@ -10,11 +10,10 @@ import os
 import shutil
 import tempfile
 
-import numpy as np
-
 import legacy
 from config import GAMES, CommandLine, UserError, load_tensorflow, run_script
-from rundir import Atomic, Stage, digest, read_json
+from controller.export import export_run
+from rundir import Atomic, Stage, digest, read_json, settings_in
 
 # What a folder of the original can have, for each stage of a run that it becomes, and the file there.
 STAGES = {
@@ -22,12 +21,6 @@ STAGES = {
     "rnn": {"rnn": "rnn.keras", "initial_z": "initial_z.json"},
     "legacy": {"controller": "best.json", "hist": "hist.json", "hist_best": "hist_best.json"},
 }
-# Where each game's original scripts look for what is exported, and the names of their logs.
-PLACES = {
-    "carracing": {"vae": "vae/vae.json", "rnn": "rnn/rnn.json", "initial_z": "initial_z/initial_z.json"},
-    "doom": {what: f"tf_models/{what}.json" for what in ("vae", "rnn", "initial_z")},
-}
-LOGS = {"carracing": "log/carracing", "doom": "log/doomrnn"}
 
 
 def main(argv=None):
@@ -102,18 +95,12 @@ def _settings(sources):
     return {"preprocess": "legacy", "look": "v0", "legacy": {what: digest(path) for what, path in sources.items()}}
 
 
-def _settings_in(stage_dir):
-    """The settings that a stage's folder was made with, {} where it does not say."""
-    config = os.path.join(stage_dir, "config.json")
-    return read_json(config)["settings"] if os.path.exists(config) else {}
-
-
 def _is_new(folder, run_dir, stage, sources):
     """Whether `stage` is still to be made of `sources`. Raises UserError where it is there and made of something else."""
     there = os.path.join(run_dir, stage)
     if not sources or not os.path.exists(there):
         return bool(sources)
-    if _settings_in(there).get("legacy") != _settings(sources)["legacy"]:
+    if settings_in(there).get("legacy") != _settings(sources)["legacy"]:
         raise UserError(f"{there} was not made of the files that {folder} has now: choose another --run-dir, or remove it")
     return not all(os.path.exists(os.path.join(there, STAGES[stage][what])) for what in sources)
 
@@ -186,7 +173,7 @@ def import_data(game, folder, run_dir):
             continue
         there = os.path.join(run_dir, what)
         settings = {"preprocess": "legacy", "look": "v0", "legacy": os.path.abspath(found[what])}
-        if os.path.exists(there) and _settings_in(there).get("legacy") != settings["legacy"]:
+        if os.path.exists(there) and settings_in(there).get("legacy") != settings["legacy"]:
             report.append(f"left alone {there}, which is not from {found[what]}")
         else:
             report.append(f"found      {found[what]} -> {there}: {convert(game, found[what], run_dir, settings)}")
@@ -194,26 +181,14 @@ def import_data(game, folder, run_dir):
 
 
 def _import_record(game, source, run_dir, settings):
-    from env.record import list_episodes
+    from env.record import link_episodes, list_episodes
     from vae.frames import episode_length
 
     paths = list_episodes(source)
     frames = sum(episode_length(path, game.action_size) for path in paths)
     with Stage(run_dir, "record", settings, seed=0) as stage:
-        _link(paths, stage.dir)
+        link_episodes(paths, stage.dir)
     return f"{len(paths)} episodes, {frames} frames"
-
-
-def _link(paths, folder):
-    """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies."""
-    for path in paths:
-        target = os.path.join(folder, os.path.basename(path))
-        if not os.path.exists(target):
-            with Atomic(target) as temporary:
-                try:
-                    os.link(path, temporary)
-                except OSError:
-                    shutil.copyfile(path, temporary)
 
 
 def _import_series(game, source, run_dir, settings):
@@ -227,83 +202,6 @@ def _import_series(game, source, run_dir, settings):
         made_by = {"vae": digest(vae)} if os.path.exists(vae) else {}  # as it is in the same folder
         pack(stage.path("series.npz"), {**series, "episode": names, **made_by})
     return f"{len(names)} episodes, {series['length'].sum()} frames"
-
-
-def export_run(game, run_dir, folder):
-    """Write what a run has as the original's files, to where its scripts look in `folder`.
-
-    Weights are rounded to 1e-4, as that format has them. Returns a report, lines of text. Raises UserError where the run has
-    nothing, or where `folder` has one of the files.
-    """
-    stage = "controller" if os.path.exists(os.path.join(run_dir, "controller", "best.json")) else "legacy"
-    places = PLACES[game.name]
-    plan = {
-        "vae/vae.keras": (places["vae"], _export_model),
-        "rnn/rnn.keras": (places["rnn"], _export_model),
-        "rnn/initial_z.json": (places["initial_z"], shutil.copyfile),
-        "series/series.npz": ("series/series.npz", _export_series),
-        "record": ("record", _export_record),
-    }
-    for ending in ("best.json", "hist.json", "hist_best.json"):
-        plan[f"{stage}/{ending}"] = f"{_log_name(game, run_dir)}.{ending}", shutil.copyfile
-    plan = [(os.path.join(run_dir, source), os.path.join(folder, to), write) for source, (to, write) in plan.items()]
-    there = [(source, target, write) for source, target, write in plan if os.path.exists(source)]
-    if not there:
-        raise UserError(f"{run_dir} has nothing to export: choose the run with --run-dir")
-    for _, target, _ in there:
-        if os.path.exists(target):
-            raise UserError(f"{target} exists and is not overwritten: give --export a new folder")
-    report = [f"not found  {source}" for source, _, _ in plan if not os.path.exists(source)]
-    for source, target, write in there:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with Atomic(target) as temporary:
-            note = write(source, temporary)
-        report.append(f"written    {source} -> {target}" + (f" ({note})" if write is _export_model else ""))
-    return report
-
-
-def _log_name(game, run_dir):
-    """As the original's train.py calls its logs: by the game, the episodes of a candidate, and the population."""
-    settings = _settings_in(os.path.join(run_dir, "controller"))
-    sizes = (settings.get(name, getattr(game, name)) for name in ("controller_episodes", "controller_population"))
-    return ".".join(map(str, (LOGS[game.name], "cma", *sizes)))
-
-
-def _export_model(source, target):
-    from rnn.rnn import load_rnn
-    from vae.vae import load_vae
-
-    model = (load_vae if source.endswith("vae.keras") else load_rnn)(source)
-    model.save_json(target)
-    lost = max(np.abs(weight * legacy.UNITS - np.round(weight * legacy.UNITS)).max() for weight in model.get_weights())
-    return f"rounded by {lost / legacy.UNITS:.6f} at most"
-
-
-def _export_series(source, target):
-    """As the original's series.py: one array where all episodes have one length, else an array of arrays, which is pickled."""
-    from rnn.batches import Series
-
-    series = Series(source)
-    arrays = {}
-    for name in ("mu", "logvar", "action"):
-        flat = getattr(series, name)
-        parts = [np.array(flat[series.frames(episode)]) for episode in range(len(series.length))]
-        if name == "action" and flat.shape[1] == 1:
-            parts = [part[:, 0] for part in parts]
-        if len(set(series.length)) == 1:
-            arrays[name] = np.array(parts)
-        else:
-            arrays[name] = np.empty(len(parts), object)
-            arrays[name][:] = parts
-    np.savez_compressed(target, **arrays)
-
-
-def _export_record(source, target):
-    """The episodes as they are: what extract.py writes has the original's arrays, and two more."""
-    from env.record import list_episodes
-
-    os.makedirs(target)
-    _link(list_episodes(source), target)
 
 
 if __name__ == "__main__":

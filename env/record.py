@@ -1,6 +1,7 @@
 """Recorded episodes on disk: one compressed .npz each, in the original's layout (obs, action) with reward and done added."""
 
 import os
+import shutil
 import zipfile
 import zlib
 
@@ -85,6 +86,18 @@ def list_episodes(folder):
     except OSError:
         names = []
     return [os.path.join(folder, name) for name in names]
+
+
+def link_episodes(paths, folder):
+    """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies."""
+    for path in paths:
+        target = os.path.join(folder, os.path.basename(path))
+        if not os.path.exists(target):
+            with Atomic(target) as temporary:
+                try:
+                    os.link(path, temporary)
+                except OSError:
+                    shutil.copyfile(path, temporary)
 
 
 def split(episodes):

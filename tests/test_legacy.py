@@ -13,7 +13,7 @@ from conftest import make_run, run_script
 import config
 import legacy
 from config import UserError
-from controller import convert
+from controller import convert, export
 from controller.agent import load_controller
 from controller.controller import Controller, mode_of
 from doomrnn.dream import Dream
@@ -234,7 +234,7 @@ def _together(parts):
 
 def _clone(folder, name):
     """A folder as one has it after cloning the original and running its scripts, with random weights."""
-    inside = convert.PLACES[name]
+    inside = export.PLACES[name]
     rng = np.random.default_rng(4)
     game = config.GAMES[name]
     _write(folder / inside["vae"], _vae_integers(game.z_size))
@@ -242,7 +242,7 @@ def _clone(folder, name):
     first = [rng.integers(-20_000, 20_000, (5, game.z_size)), rng.integers(-40_000, -30_000, (5, game.z_size))]
     _write(folder / inside["initial_z"], [part.tolist() for part in first])
     params = rng.normal(0, 0.5, Controller(game).num_params).round(4)
-    log = convert.LOGS[name] + ".cma.16.64"
+    log = export.LOGS[name] + ".cma.16.64"
     _write(folder / f"{log}.best.json", [params.tolist(), 12.5])
     row = [1.0, 0.5, 2.0, 0.4]
     _write(folder / f"{log}.hist.json", [[1, 57, *row, 0.0983, 30.0, 31], [2, 99, *row, 0.07, 30.0, 31]])
@@ -284,7 +284,7 @@ def test_a_folder_becomes_a_run_and_is_the_same_when_it_comes_back(clone, tmp_pa
         assert str(tmp_path / "back" / file) in back.stdout
     assert "not found" in back.stdout and "hist_best" in back.stdout
     with pytest.raises(UserError, match="exists and is not overwritten"):
-        convert.export_run(game, str(clone.run), str(tmp_path / "back"))
+        export.export_run(game, str(clone.run), str(tmp_path / "back"))
 
 
 def test_recordings_and_series_come_along_and_back(clone, tmp_path):
@@ -293,7 +293,7 @@ def test_recordings_and_series_come_along_and_back(clone, tmp_path):
     series = Series(str(clone.run / "series" / "series.npz"))
     assert [Path(path).name for path in paths] == ["900.npz", "901.npz"] and lengths == series.length.tolist()
     assert series.vae == digest(clone.run / "vae" / "vae.keras")  # the V of the same folder
-    convert.export_run(game, str(clone.run), str(tmp_path / "back"))
+    export.export_run(game, str(clone.run), str(tmp_path / "back"))
     for file in ("record/900.npz", "record/901.npz", "series/series.npz"):
         theirs, ours = (np.load(folder / file, allow_pickle=True) for folder in (clone.folder, tmp_path / "back"))
         with theirs, ours:

@@ -1,0 +1,94 @@
+"""A run as a folder that the original's scripts can read (controller.convert --export)."""
+
+import os
+import shutil
+
+import numpy as np
+
+import legacy
+from config import UserError
+from rundir import Atomic, settings_in
+
+# Where each game's original scripts look, and the names of their logs.
+PLACES = {
+    "carracing": {"vae": "vae/vae.json", "rnn": "rnn/rnn.json", "initial_z": "initial_z/initial_z.json"},
+    "doom": {what: f"tf_models/{what}.json" for what in ("vae", "rnn", "initial_z")},
+}
+LOGS = {"carracing": "log/carracing", "doom": "log/doomrnn"}
+
+
+def export_run(game, run_dir, folder):
+    """Write what a run has as the original's files, to where its scripts look in `folder`.
+
+    Weights are rounded to 1e-4, as that format has them. Returns a report, lines of text. Raises UserError where the run has
+    nothing, or where `folder` has one of the files.
+    """
+    stage = "controller" if os.path.exists(os.path.join(run_dir, "controller", "best.json")) else "legacy"
+    places = PLACES[game.name]
+    plan = {
+        "vae/vae.keras": (places["vae"], _export_model),
+        "rnn/rnn.keras": (places["rnn"], _export_model),
+        "rnn/initial_z.json": (places["initial_z"], shutil.copyfile),
+        "series/series.npz": ("series/series.npz", _export_series),
+        "record": ("record", _export_record),
+    }
+    for ending in ("best.json", "hist.json", "hist_best.json"):
+        plan[f"{stage}/{ending}"] = f"{_log_name(game, run_dir)}.{ending}", shutil.copyfile
+    plan = [(os.path.join(run_dir, source), os.path.join(folder, to), write) for source, (to, write) in plan.items()]
+    there = [(source, target, write) for source, target, write in plan if os.path.exists(source)]
+    if not there:
+        raise UserError(f"{run_dir} has nothing to export: choose the run with --run-dir")
+    for _, target, _ in there:
+        if os.path.exists(target):
+            raise UserError(f"{target} exists and is not overwritten: give --export a new folder")
+    report = [f"not found  {source}" for source, _, _ in plan if not os.path.exists(source)]
+    for source, target, write in there:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with Atomic(target) as temporary:
+            note = write(source, temporary)
+        report.append(f"written    {source} -> {target}" + (f" ({note})" if write is _export_model else ""))
+    return report
+
+
+def _log_name(game, run_dir):
+    """As the original's train.py calls its logs: by the game, the episodes of a candidate, and the population."""
+    settings = settings_in(os.path.join(run_dir, "controller"))
+    sizes = (settings.get(name, getattr(game, name)) for name in ("controller_episodes", "controller_population"))
+    return ".".join(map(str, (LOGS[game.name], "cma", *sizes)))
+
+
+def _export_model(source, target):
+    from rnn.rnn import load_rnn
+    from vae.vae import load_vae
+
+    model = (load_vae if source.endswith("vae.keras") else load_rnn)(source)
+    model.save_json(target)
+    lost = max(np.abs(weight * legacy.UNITS - np.round(weight * legacy.UNITS)).max() for weight in model.get_weights())
+    return f"rounded by {lost / legacy.UNITS:.6f} at most"
+
+
+def _export_series(source, target):
+    """As the original's series.py: one array where all episodes have one length, else an array of arrays, which is pickled."""
+    from rnn.batches import Series
+
+    series = Series(source)
+    arrays = {}
+    for name in ("mu", "logvar", "action"):
+        flat = getattr(series, name)
+        parts = [np.array(flat[series.frames(episode)]) for episode in range(len(series.length))]
+        if name == "action" and flat.shape[1] == 1:
+            parts = [part[:, 0] for part in parts]
+        if len(set(series.length)) == 1:
+            arrays[name] = np.array(parts)
+        else:
+            arrays[name] = np.empty(len(parts), object)
+            arrays[name][:] = parts
+    np.savez_compressed(target, **arrays)
+
+
+def _export_record(source, target):
+    """The episodes as they are: what extract.py writes has the original's arrays, and two more."""
+    from env.record import link_episodes, list_episodes
+
+    os.makedirs(target)
+    link_episodes(list_episodes(source), target)
