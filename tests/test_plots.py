@@ -53,7 +53,7 @@ def run(tmp_path):
     """A run's controller folder, as train.py leaves it after 10 generations with an evaluation every 4."""
     folder = tmp_path / "runs" / "carracing" / "controller"
     folder.mkdir(parents=True)
-    training = Training(Evolution(num_params=3, population=4, sigma_init=0.1, seed=0))
+    training = Training(Evolution(np.zeros(3), population=4, sigma_init=0.1, seed=0))
     for generation in range(1, 11):
         training.seconds += 90.5
         training.add_generation(np.array([-2.0, 0.0, 2.0, 4.0]) + 10 * generation, np.full(4, 30.0))
