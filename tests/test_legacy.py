@@ -382,8 +382,10 @@ def test_truncated_and_missing_files_are_named(tmp_path):
         (("carracing",), "give --legacy DIR"),
         (("carracing", "--controller", "x"), "give that too"),
     ]:
-        done = run_script("-m", "controller.convert", *arguments, "--run-dir", tmp_path / "run", check=False)
-        assert done.returncode == 2 and word in done.stderr and len(done.stderr.splitlines()) == 1
+        with pytest.raises(UserError, match=word):
+            convert.main([*map(str, arguments), "--run-dir", str(tmp_path / "run")])
+    done = run_script("-m", "controller.convert", "carracing", "--legacy", tmp_path, "--run-dir", tmp_path / "run", check=False)
+    assert done.returncode == 2 and "rnn.json cannot be read" in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 
