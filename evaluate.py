@@ -40,6 +40,8 @@ def main(argv=None):
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
             print(table(game.name, args.world, measured))
+            if args.world == "dream" and not game.dream_reward:
+                print(f"A dream of {game.name} has no reward: --video shows how C drives in it.")
             _write(game, args, stage, settings, measured, seeds)
             if args.video:
                 _film(game, args, world, seeds[0])
