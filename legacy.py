@@ -59,14 +59,9 @@ def check_shapes(path, names, arrays, shapes):
             raise UserError(f"{path} has {name} of shape {array.shape}, not {tuple(shape)}: it belongs to another model")
 
 
-def to_integers(arrays):
-    """Float arrays as the integers that the original would write."""
-    return [np.round(np.asarray(array, np.float64) * UNITS).astype(np.int64) for array in arrays]
-
-
 def write_arrays(path, arrays):
     """Write float `arrays` to `path`, as integers."""
-    write_json(path, [array.tolist() for array in to_integers(arrays)])
+    write_json(path, [np.round(np.asarray(array, np.float64) * UNITS).astype(np.int64).tolist() for array in arrays])
 
 
 def find(folder, controller=None):

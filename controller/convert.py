@@ -9,6 +9,7 @@ It lists what it found and what it did not, and checks that to write V and M bac
 import os
 import shutil
 import tempfile
+from functools import partial
 
 import legacy
 from config import GAMES, CommandLine, UserError, load_tensorflow, run_script
@@ -133,21 +134,21 @@ def _unchanged(path, model):
 
 def _read_initial_z(game, path):
     legacy.read_arrays(path, ("mu", "logvar"))
-    return lambda target: shutil.copyfile(path, target)
+    return partial(shutil.copyfile, path)
 
 
 def _read_controller(game, path):
     from controller.controller import read_params
 
     read_params(path)
-    return lambda target: shutil.copyfile(path, target)
+    return partial(shutil.copyfile, path)
 
 
 def _read_history(game, path):
     from controller.plots import read_history
 
     read_history(path)
-    return lambda target: shutil.copyfile(path, target)
+    return partial(shutil.copyfile, path)
 
 
 _READERS = {

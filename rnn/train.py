@@ -5,6 +5,7 @@ import time
 import zlib
 
 from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
+from legacy import UNITS
 from rundir import Atomic, Progress, Stage, add_start_option, digest, need, start_settings, write_json
 
 INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
@@ -126,7 +127,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
 def initial_z(series, episodes):
     """[mu, logvar] of the first frames of up to 1000 `episodes`, as lists of integers, value * 10000 truncated."""
     first = series.start[episodes[:INITIAL_FRAMES]]
-    return [(array[first].astype(float) * 10000).astype(int).tolist() for array in (series.mu, series.logvar)]
+    return [(array[first].astype(float) * UNITS).astype(int).tolist() for array in (series.mu, series.logvar)]
 
 
 if __name__ == "__main__":
