@@ -83,6 +83,6 @@ def test_doom_is_as_bright_as_released():
     for seed in range(30):
         act = extraction_policy(GAMES["doom"], np.random.default_rng(seed))
         obs = play(world, act, seed, 300)[0]
-        frames += obs[:: max(1, len(obs) // 10)]
+        frames.extend(obs[:: max(1, len(obs) // 10)])
     world.close()
     assert len(released) > 20 and abs(np.mean(frames) - released.mean()) < 3
