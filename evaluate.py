@@ -35,7 +35,8 @@ def main(argv=None):
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
     world = pool.together(lambda: _open(game, args, keywords))
     settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
-    settings |= {"precision": args.precision} if args.world == "real" else {"temperature": game.dream_temperature}
+    settings |= {"precision": args.precision}
+    settings |= {"temperature": game.dream_temperature} if args.world == "dream" else {}
     with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
@@ -63,7 +64,7 @@ def _parse(argv):
     add("--out", metavar="FILE.png", help="the picture that --history draws")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
-    command_line.add_precision_option("what V encodes in")
+    command_line.add_precision_option("what V encodes in, and M dreams in")
     add_legacy_options(command_line)
     game, args = command_line.parse(argv)
     check_legacy_options(args)

@@ -30,9 +30,8 @@ def main(argv=None):
     load_tensorflow(args.threads, lanes=args.world == "dream")
     if args.legacy:
         game = _with_legacy(game, args, pool)
-    keywords = {}
-    if args.world == "real":
-        keywords = {**world_keywords(game, args, args.run_dir), "precision": args.precision}
+    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    keywords["precision"] = args.precision
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
     settings["models"] = pool.together(lambda: _digests(args, game))
     if args.legacy:
@@ -47,7 +46,7 @@ def _parse(argv):
     add = command_line.add
     add("--world", choices=("real", "dream"), help="where C learns (default: real for carracing, dream for doom)")
     command_line.add_world_options()
-    command_line.add_precision_option("what V encodes in")
+    command_line.add_precision_option("what V encodes in, and M dreams in")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     add("-t", "--num_worker_trial", type=int, help="candidates a worker: with -n, the population is their product")
     add("-o", "--optimizer", choices=("cma",), default="cma", help="only cma, which the published runs used")

@@ -5,6 +5,8 @@
 Contestants take turns. The population rollout, 1024 rows on N threads, is compared with the loop over the single Gymnasium
 environment and, where jax is installed, with the same step in `lax.scan`. The machine's peak is that of plain float32 matrix
 products in TensorFlow, N at a time. M's weights are random: what they are does not matter to speed, except for when dreams end.
+All in float32, but for what says otherwise and the generation, which is dreamed as train.py would: in bfloat16 where the
+processor has its products.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from bench.measure import rates, ratio, report, table
-from config import GAMES, load_tensorflow, run_script
+from config import GAMES, fast_precision, load_tensorflow, run_script
 
 GAME = GAMES["doom"]
 ROWS, STEPS = 1024, 60  # of a stretch that is measured
@@ -36,13 +38,14 @@ def main(argv=None):
     args = parser.parse_args(argv)
     load_tensorflow(args.threads, lanes=True)
     rnn, initial_z = _memory()
-    everybody = _population(rnn, initial_z, args.threads)
     contestants = {
-        "population": everybody,
+        "population": _population(rnn, initial_z, args.threads),
         "population, its own number of rows": _population(rnn, initial_z, args.threads, rows=None),
         "matrix products, in agent-steps": _products(args.threads),
         "single environment": _single(rnn, initial_z),
     }
+    if fast_precision() == "bfloat16":
+        contestants["population, bfloat16"] = _population(rnn, initial_z, args.threads, precision="bfloat16")
     if importlib.util.find_spec("jax"):
         from bench.dreams_jax import scan
 
@@ -52,19 +55,23 @@ def main(argv=None):
     steps, seconds, spread = _generation(rnn, initial_z, args.threads)
     print(
         f"a generation of {CANDIDATES} x {EPISODES} dreams of {steps / CANDIDATES / EPISODES:.0f} steps on average, "
-        f"from {spread[0]} to {spread[1]}: {seconds:.1f} s, {steps / seconds:,.0f} agent-steps/s"
+        f"from {spread[0]} to {spread[1]}, in {fast_precision()}: {seconds:.1f} s, {steps / seconds:,.0f} agent-steps/s"
     )
     numbers = {
         "agent_steps_per_s": statistics.median(measured["population"]),
         "share_of_peak": ratio(measured, "population", "matrix products, in agent-steps"),
         "vs_single_env": ratio(measured, "population", "single environment"),
         "vs_jax": ratio(measured, "population", "jax, lax.scan") if "jax, lax.scan" in measured else None,
+        "bfloat16_vs_float32": (
+            ratio(measured, "population, bfloat16", "population") if "population, bfloat16" in measured else None
+        ),
         "peak_gflops": statistics.median(measured["matrix products, in agent-steps"]) * FLOPS / 1e9,
         "generation_s": seconds,
         "generation_mean_steps": steps / CANDIDATES / EPISODES,
+        "generation_precision": fast_precision(),
         "threads": args.threads,
     }
-    for name in ("share_of_peak", "vs_single_env", "vs_jax"):
+    for name in ("share_of_peak", "vs_single_env", "vs_jax", "bfloat16_vs_float32"):
         print(f"{name}: {numbers[name] if numbers[name] is None else format(numbers[name], '.3f')}")
     report(args.json, numbers)
 
@@ -88,21 +95,21 @@ def _set_death(rnn, weights, bias):
     rnn.output_layer.set_weights([kernel, biases])
 
 
-def _dreamers(rnn, initial_z, threads, rows):
+def _dreamers(rnn, initial_z, threads, rows, precision):
     """(population, its candidates' params, owners, seeds)."""
     from controller.controller import Controller
     from doomrnn.dream import Dream
     from doomrnn.population import Population
 
     controller = Controller(GAME)
-    dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.dream_reward)
+    dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.dream_reward, precision)
     params = np.random.default_rng(1).normal(0, 0.1, (CANDIDATES, controller.num_params))
     population = Population(dream, controller.row_actions, controller.mode, rows, threads)
     return population, params, np.repeat(np.arange(CANDIDATES), EPISODES), np.arange(CANDIDATES * EPISODES)
 
 
-def _population(rnn, initial_z, threads, rows=ROWS):
-    population, *what = _dreamers(rnn, initial_z, threads, rows and rows // threads)
+def _population(rnn, initial_z, threads, rows=ROWS, precision="float32"):
+    population, *what = _dreamers(rnn, initial_z, threads, rows and rows // threads, precision)
     return lambda: population(*what, STEPS)[1].sum()
 
 
@@ -155,7 +162,7 @@ def _single(rnn, initial_z):
 def _generation(rnn, initial_z, threads):
     """(agent-steps, seconds, (shortest, longest)) of a generation, in an M that lets dreams last MEAN_LENGTH on average."""
     _set_death(rnn, rnn.output_layer.get_weights()[0][:, 0], _bias_for(rnn, initial_z, threads))
-    population, *what = _dreamers(rnn, initial_z, threads, rows=None)
+    population, *what = _dreamers(rnn, initial_z, threads, None, fast_precision())
     population(*what, 2)
     for size in (2, 70, 200):  # every size of the batch is compiled when it is first met
         population(what[0], what[1][:size], what[2][:size], 40)
@@ -168,7 +175,7 @@ def _bias_for(rnn, initial_z, threads):
     """The death logit's bias with which dreams last MEAN_LENGTH steps on average, from dreams in which nobody dies."""
     import tensorflow as tf
 
-    population, params, owners, seeds = _dreamers(rnn, initial_z, threads, rows=None)
+    population, params, owners, seeds = _dreamers(rnn, initial_z, threads, None, fast_precision())
     some = slice(None, None, 4)
     _, _, actions = population(params, owners[some], seeds[some], with_actions=True)
     dream = population.dream

@@ -17,14 +17,14 @@ def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lane
     """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for units of work of at most `episodes` episodes.
 
     lanes: threads that dream side by side in this process. precision: "float32" or "bfloat16", what V encodes the real world
-    in; keywords are those of the real world's environment.
+    in, and what M dreams in; keywords are those of the real world's environment.
 
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
         game, vae, rnn = load_world_model(run_dir, game)
         return RealWorld(Agent(game, vae.in_precision(precision), rnn, mode), episodes, **keywords)
-    game, dream = load_dream(run_dir, game, temperature)
+    game, dream = load_dream(run_dir, game, temperature, precision=precision)
     return DreamWorld(Controller(game, mode), dream, episodes, lanes)
 
 

@@ -8,7 +8,7 @@ stable. The step that ends a dream earns its reward too.
 
 import tensorflow as tf
 
-from config import UserError
+from config import PRECISIONS, UserError
 from doomrnn.kernel import LEAST_ROWS, Kernel
 from doomrnn.world_model import load_initial_z, load_memory
 
@@ -17,20 +17,22 @@ class Dream:
     """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own chance from them.
 
     It dreams with the weights that M has when it is made.
-    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from.
-    Raises UserError for a temperature of 0 or less.
+    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from. precision: that of `Kernel`.
+    Raises UserError for a temperature of 0 or less, and for another precision.
     """
 
-    def __init__(self, rnn, initial_z, temperature, max_steps, reward):
+    def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32"):
         if not 0 < temperature < float("inf"):
             raise UserError(f"the temperature is {temperature}: give a number above 0")
+        if precision not in PRECISIONS:
+            raise UserError(f"there is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, reward
-        self.initial_z = initial_z
+        self.initial_z, self.precision = initial_z, precision
         self._kernel = self.kernel()
 
     def kernel(self):
         """A new Kernel, for a thread of its own."""
-        return Kernel(self.rnn, self.initial_z, self.temperature)
+        return Kernel(self.rnn, self.initial_z, self.temperature, self.precision)
 
     def start(self, seeds):
         """(z (B,Z), state (h, c)) of the first moment; seeds (B,) uint32."""
@@ -50,9 +52,9 @@ class Dream:
         return z, (h, c), died
 
 
-def load_dream(run_dir, game, temperature=None, max_steps=None):
+def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float32"):
     """(game with M's sizes, Dream) of a run; temperature and max_steps are the game's where they are None."""
     game, rnn = load_memory(run_dir, game)
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps
-    return game, Dream(rnn, load_initial_z(run_dir, game), temperature, max_steps, game.dream_reward)
+    return game, Dream(rnn, load_initial_z(run_dir, game), temperature, max_steps, game.dream_reward, precision)

@@ -22,12 +22,12 @@ from vae.vae import load_vae
 class _Dreams:
     """`count` dreams side by side, each with its own seed and its own generator of further seeds."""
 
-    def __init__(self, game, run_dir, temperature, max_steps, render_mode, count):
+    def __init__(self, game, run_dir, temperature, max_steps, render_mode, precision, count):
         if render_mode not in (None, "rgb_array"):
             raise UserError(f"there is no render mode {render_mode!r}: use rgb_array or none")
         game = scaled(game)
         run_dir = run_dir or os.path.join("runs", game.name)
-        self.game, self.dream = load_dream(run_dir, game, temperature, max_steps)
+        self.game, self.dream = load_dream(run_dir, game, temperature, max_steps, precision)
         self.vae = load_vae(need(run_dir, "vae", "vae.keras", game.name)) if render_mode else None
         self.generators = [None] * count
         self.seeds = np.zeros(count, np.uint32)
@@ -87,15 +87,16 @@ class DreamEnv(gymnasium.Env):
     """One dream. Observation (F,) float32, action (A,), reward `Game.dream_reward` a step (1 for Doom, 0 for CarRacing).
 
     game: "doom" or "carracing"; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published
-    ones by default. Ends (`terminated`) when M predicts death, is cut (`truncated`) after max_steps.
+    ones by default; precision: "float32", or "bfloat16", in which `train.py` dreams where the processor has its products.
+    Ends (`terminated`) when M predicts death, is cut (`truncated`) after max_steps.
 
-    Raises UserError for a temperature of 0 or less, a run without M, and an action of the wrong shape.
+    Raises UserError for a temperature of 0 or less, an unknown precision, a run without M, and an action of the wrong shape.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}
 
-    def __init__(self, game="doom", run_dir=None, temperature=None, max_steps=None, render_mode=None):
-        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, count=1)
+    def __init__(self, game="doom", run_dir=None, temperature=None, max_steps=None, render_mode=None, precision="float32"):
+        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, count=1)
         self.render_mode = render_mode
         self.observation_space, self.action_space = self._dreams.observation_space, self._dreams.action_space
 
@@ -120,8 +121,17 @@ class DreamVectorEnv(VectorEnv):
 
     metadata = {**DreamEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, num_envs=1, game="doom", run_dir=None, temperature=None, max_steps=None, render_mode=None):
-        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, num_envs)
+    def __init__(
+        self,
+        num_envs=1,
+        game="doom",
+        run_dir=None,
+        temperature=None,
+        max_steps=None,
+        render_mode=None,
+        precision="float32",
+    ):
+        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, num_envs)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.single_observation_space, self.single_action_space = self._dreams.observation_space, self._dreams.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -19,22 +19,25 @@ LEAST_ROWS = 2  # a single row goes through a matrix-vector product, which adds 
 class Kernel:
     """M's weights as they are now, and dreams that start and step with them.
 
-    initial_z: (mu, logvar), each (N, Z). Has its own operations: kernels of two threads must not be the same object, because
+    initial_z: (mu, logvar), each (N, Z). precision: "float32" or "bfloat16", of what goes into the two matrix products and
+    comes out; all else is float32. Has its own operations: kernels of two threads must not be the same object, because
     TensorFlow's matrix products on a CPU hold a lock while they run.
     """
 
-    def __init__(self, rnn, initial_z, temperature):
+    def __init__(self, rnn, initial_z, temperature, precision="float32"):
         self.z_size, self.rnn_size, self.temperature = rnn.z_size, rnn.rnn_size, temperature
+        self.dtype = tf.as_dtype(precision)
         self.mu, self.logvar = (tf.constant(part, tf.float32) for part in initial_z)
         kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in rnn.cell.weights)
         z_rows, self._actions, self._restart = tf.split(kernel, [rnn.z_size, rnn.action_size, int(rnn.predict_restart)])
-        self._driven, self._gate_bias = tf.concat([z_rows, recurrent], axis=0), bias  # (Z+H, 4H), (4H,)
-        self._head, self._head_bias = rnn.planes()
+        self._driven, self._gate_bias = tf.cast(tf.concat([z_rows, recurrent], axis=0), self.dtype), bias  # (Z+H, 4H), (4H,)
+        head, self._head_bias = rnn.planes()
+        self._head = tf.cast(head, self.dtype)
         self._restarts = rnn.predict_restart
         self.start = tf.function(self._start, jit_compile=True)
         self._gates = tf.function(self._fused_gates, jit_compile=True)
         self._sample = tf.function(self._fused_sample, jit_compile=True)
-        self._join = tf.function(lambda z, h: tf.concat([z, h], axis=1), jit_compile=True)
+        self._join = tf.function(self.join, jit_compile=True)
 
     def _start(self, seeds):
         """(z (B,Z), h (B,H), c (B,H)) of the first moment of dreams with `seeds` (B,) uint32."""
@@ -45,29 +48,37 @@ class Kernel:
         zeros = tf.zeros((tf.shape(seeds)[0], self.rnn_size))
         return z, zeros, zeros
 
+    def join(self, z, h):
+        """z and h side by side (B,Z+H), as the first product takes them. Not compiled: for those who fuse it with more."""
+        return tf.cast(tf.concat([z, h], axis=1), self.dtype)
+
     def step(self, z, actions, h, c, seeds, steps):
         """(z (B,Z), h, c, died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it. B >= 2."""
         return self.step_joined(self._join(z, h), actions, c, seeds, steps)
 
     def step_joined(self, z_and_h, actions, c, seeds, steps):
-        """`step`, with z and h side by side (B,Z+H)."""
-        h, c = self._gates(tf.matmul(z_and_h, self._driven), actions, c, steps)
-        z, died = self._sample(tf.matmul(h, self._head), seeds, steps)
+        """`step`, with what `join` makes of z and h."""
+        h, c, seen = self._gates(tf.matmul(z_and_h, self._driven), actions, c, steps)
+        z, died = self._sample(tf.matmul(seen, self._head), seeds, steps)
         return z, h, c, died
 
     def _fused_gates(self, gates, actions, c, steps):
-        """The LSTM's (h, c) from the product (B,4H). A state that begins is zero already: `start` gives it so."""
-        gates += self._gate_bias
+        """The LSTM's (h, c), and h as the head takes it, from the product (B,4H).
+
+        A state that begins is zero already: `start` gives it so.
+        """
+        gates = tf.cast(gates, tf.float32) + self._gate_bias
         for i in range(self._actions.shape[0]):
             gates += actions[:, i : i + 1] * self._actions[i]
         if self._restarts:
             gates += tf.cast(steps == 0, tf.float32)[:, None] * self._restart[0]
         i, f, g, o = tf.split(gates, 4, axis=1)  # Keras's order
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
-        return tf.sigmoid(o) * tf.tanh(c), c
+        h = tf.sigmoid(o) * tf.tanh(c)
+        return h, c, tf.cast(h, self.dtype)
 
     def _fused_sample(self, head, seeds, steps):
-        head += self._head_bias
+        head = tf.cast(head, tf.float32) + self._head_bias
         chance, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size)
         planes = [head[:, i : i + self.z_size] for i in range(0, head.shape[1] - self._restarts, self.z_size)]
         died = head[:, -1] > 0 if self._restarts else tf.zeros_like(steps, tf.bool)

@@ -86,8 +86,7 @@ class _Lane:
 
     def _fused_look(self, z, h, c, params):
         """(z and h side by side, the actions of each row's controller)."""
-        seen = features(self.mode, z, (h, c))
-        return tf.concat([z, h], axis=1), self.act(seen, params)
+        return self.kernel.join(z, h), self.act(features(self.mode, z, (h, c)), params)
 
     def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
         """(steps (N,),) of N episodes; with_actions also episode (S,), time (S,) and action (S,A) of each of S row-steps."""

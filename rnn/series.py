@@ -19,6 +19,7 @@ def main(argv=None):
     command = CommandLine("Encode all recorded frames by V, for the training of M.")
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
+    command.add_precision_option("what V's layers compute in")
     game, args = command.parse(argv)
     from rnn.original import made_here
 
@@ -36,7 +37,8 @@ def main(argv=None):
 
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     made_by = digest(vae_path)
-    with Stage(args.run_dir, "series", {"episodes": fingerprint(paths, lengths)}, args.seed) as stage:
+    settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision}
+    with Stage(args.run_dir, "series", settings, args.seed) as stage:
         if os.path.exists(series_path):
             if str(memory_maps(series_path)["vae"]) != made_by:
                 raise UserError(other_v(series_path, vae_path, game.name))
@@ -59,7 +61,7 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     from env.record import BadEpisode, load_episode
     from vae.vae import load_vae
 
-    model = load_vae(vae_path)
+    model = load_vae(vae_path).in_precision(args.precision)
     signature = [tf.TensorSpec((None, 64, 64, 3), tf.uint8)]
     encode = tf.function(model.encode, input_signature=signature, autograph=False)
 

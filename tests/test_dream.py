@@ -15,6 +15,7 @@ from config import UserError
 from controller.rollout import open_world
 from doomrnn.kernel import sample
 from doomrnn.noise import threefry, uniform_and_normal
+from doomrnn.probe import dreamed
 from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]
@@ -112,6 +113,19 @@ def test_rollout_of_an_episode_does_not_depend_on_its_neighbours(doom_run):
     _, steps = world.rollout(params, list(range(8)), 200)
     _, fewer = world.rollout(params, [3, 0], 200)
     assert fewer.tolist() == [steps[3], steps[0]]
+
+
+def test_timed_players_live_as_long_as_in_the_environment(doom_run):
+    environment = _environment("doom", doom_run, max_steps=300)
+    lengths, z = dreamed(environment._dreams.dream, lambda t, count: np.full((count, 1), (-1.0) ** (t // 5)), [3, 4], 300)
+    for row, seed in enumerate((3, 4)):
+        observation, t, over = environment.reset(seed=seed)[0], 0, False
+        while not over:
+            np.testing.assert_array_equal(z[t, row], observation[:64])
+            observation, _, died, cut, _ = environment.step(np.array([(-1.0) ** (t // 5)]))
+            over, t = died or cut, t + 1
+        assert t == lengths[row]
+    assert lengths.max() < 300
 
 
 def test_dream_is_over_when_death_is_likelier_than_not(doom_run):

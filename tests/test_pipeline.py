@@ -3,10 +3,12 @@
 import json
 import os
 
+import matplotlib.image
 import numpy as np
 import pytest
 from conftest import run_script
 
+import doomrnn.probe
 import evaluate
 import extract
 import rnn.series
@@ -148,6 +150,23 @@ def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
         result = json.load(file)
     assert result["temperature"] == {"carracing": 0.7, "doom": 1.15}[game]
     assert _film(tmp_path / "dream.mp4") == (256, 256, result["steps"][0])
+
+
+def test_world_model_is_looked_at(run, capsys):
+    game, folder = run
+    doomrnn.probe.main([game, "--scale", "smoke", "--run-dir", folder, "--episodes", "2", "--threads", "1"])
+    seen, dreams = (  # what this V, hardly trained, makes of dreams is grey
+        np.uint8(matplotlib.image.imread(os.path.join(folder, "probe", name))[::2, ::2, :3] * 255.0 + 0.5)
+        for name in ("reconstructions.png", "dreams.png")
+    )
+    assert seen.shape == (2 * 64, 12 * 64, 3) and dreams.shape == (6 * 64, 12 * 64, 3)
+    held_out = list_episodes(os.path.join(folder, "record"))[-1]  # of four episodes the last is kept from training
+    np.testing.assert_array_equal(seen[:64, -64:], load_episode(held_out, {"carracing": 3, "doom": 1}[game])[0][-1])
+    if game == "doom":
+        with open(os.path.join(folder, "probe", "players.json")) as file:
+            lived = json.load(file)
+        assert all(len(times["real"]) == 2 and set(times["dream"]) <= set(range(1, 41)) for times in lived.values())
+        assert 100 < np.mean(lived["always left"]["real"]) < 250 and "always left" in capsys.readouterr().out
 
 
 def test_trained_agent_can_be_recorded(run, tmp_path):

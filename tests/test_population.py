@@ -19,7 +19,7 @@ from rnn.rnn import MDNRNN
 GAME = config.scaled("doom")
 
 
-def _small(temperature=1.0, max_steps=300, z_size=4):
+def _small(temperature=1.0, max_steps=300, z_size=4, precision="float32"):
     """(Controller, Dream) of a small M in which some die soon and some late, later still where their controllers differ."""
     rng = np.random.default_rng(3)
     rnn = MDNRNN(z_size, 1, 16, 5, predict_restart=True)
@@ -27,7 +27,7 @@ def _small(temperature=1.0, max_steps=300, z_size=4):
     kernel, bias = (rng.normal(0, 0.4, weight.shape) for weight in rnn.output_layer.get_weights())
     kernel[:, 0], bias[0] = rng.normal(0, 6, 16), -16
     rnn.output_layer.set_weights([kernel, bias])
-    dream = Dream(rnn, (rng.normal(0, 1, (30, z_size)), np.full((30, z_size), -2.0)), temperature, max_steps, 1.0)
+    dream = Dream(rnn, (rng.normal(0, 1, (30, z_size)), np.full((30, z_size), -2.0)), temperature, max_steps, 1.0, precision)
     game = config.replace(GAME, z_size=z_size, rnn_size=16)
     return Controller(game), dream
 
@@ -36,9 +36,10 @@ def _params(controller, count):
     return np.random.default_rng(5).normal(0, 0.3, (count, controller.num_params))
 
 
-def test_episode_does_not_depend_on_its_company():
+@pytest.mark.parametrize("precision", config.PRECISIONS)
+def test_episode_does_not_depend_on_its_company(precision):
     """In batches of other sizes, alone, on two threads, in another order: actions and lengths are the same, bit for bit."""
-    controller, dream = _small(max_steps=100)
+    controller, dream = _small(max_steps=100, precision=precision)
     params, owners, seeds = _params(controller, 5), np.arange(60) % 5, np.arange(60) + 1000
     act = controller.row_actions, controller.mode
 
@@ -156,11 +157,11 @@ def _numpy_survival(dream, controller, params, count):
     return steps
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.3])
-def test_survival_is_that_of_a_plain_account_of_the_dream(temperature):
+@pytest.mark.parametrize("temperature, precision", [(0.5, "float32"), (1.0, "float32"), (1.0, "bfloat16"), (1.3, "float32")])
+def test_survival_is_that_of_a_plain_account_of_the_dream(temperature, precision):
     """Mean survival over 2,000 dreams each: the 99% intervals meet."""
     count = 2000
-    controller, dream = _small(temperature)
+    controller, dream = _small(temperature, precision=precision)
     params = _params(controller, 1)
     population = Population(dream, controller.row_actions, controller.mode)
     _, steps = population(params, np.zeros(count, int), np.arange(count))
@@ -192,10 +193,11 @@ def test_kernel_says_what_m_says(name, request):
     assert abs(np.sort(uniform) - (np.arange(len(uniform)) + 0.5) / len(uniform)).max() < 1.95 / len(uniform) ** 0.5
 
 
-def test_row_has_the_same_bits_in_any_batch():
+@pytest.mark.parametrize("precision", config.PRECISIONS)
+def test_row_has_the_same_bits_in_any_batch(precision):
     """At Doom's size: any place, any neighbours, any number of rows from 2 on; and alone, through Dream.step."""
     rng, rnn = np.random.default_rng(0), MDNRNN(64, 1, 512, 5, predict_restart=True)
-    dream = Dream(rnn, (rng.normal(0, 1, (30, 64)), np.full((30, 64), -2.0)), 1.15, 2100, 1.0)
+    dream = Dream(rnn, (rng.normal(0, 1, (30, 64)), np.full((30, 64), -2.0)), 1.15, 2100, 1.0, precision)
     controller = Controller("doom")
     rows = 1024
     sizes = ((rows, 64), (rows, 1), (rows, 512), (rows, 512), (rows, controller.num_params))

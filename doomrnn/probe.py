@@ -1,0 +1,155 @@
+"""Look at a run's world model before anybody learns in its dream: runs/GAME/probe/.   python -m doomrnn.probe GAME
+
+reconstructions.png has moments of recorded episodes that were kept from training, and below each what V makes of it: what V
+does not see, M cannot dream of. dreams.png has dreams of one who does nothing, a row each, from their beginning to their end.
+For Doom, players who see nothing are timed in dreams and in the real game. A dream in which one of them lives much longer than
+in the game has a place to hide, and C will find it, whatever M's loss says.
+"""
+
+import os
+
+import numpy as np
+
+from config import CommandLine, UserError, load_tensorflow, run_script
+from rundir import Atomic, Stage, need, world_keywords, write_json
+
+EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
+LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
+DREAMS = 128
+
+
+def main(argv=None):
+    command = CommandLine(__doc__, "dream")
+    command.add("--episodes", type=int, default=32, help="real games a player (default: 32)")
+    command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
+    command.add_world_options()
+    command.add_precision_option("what M dreams in")
+    game, args = command.parse(argv)
+    if args.episodes < 1:
+        raise UserError(f"--episodes is {args.episodes}: give 1 or more")
+    load_tensorflow(args.threads)
+
+    from doomrnn.dream import load_dream
+    from vae.vae import load_vae
+
+    vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
+    game, dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
+    keywords = world_keywords(game, args, args.run_dir)
+    settings = {"temperature": dream.temperature, "episodes": args.episodes, "precision": args.precision, **keywords}
+    with Stage(args.run_dir, "probe", settings, args.seed, compare=False) as stage:
+        _save(stage.path("reconstructions.png"), _reconstructions(game, args.run_dir, vae))
+        _save(stage.path("dreams.png"), _pictures(game, dream, vae))
+        print(f"{stage.path('reconstructions.png')}: recorded frames, and V's reconstruction below each")
+        print(f"{stage.path('dreams.png')}: dreams of one who does nothing, from left to right")
+        if game.predict_restart:
+            lived = _players(game, dream, args, keywords)
+            write_json(stage.path("players.json"), lived, indent=1)
+            print(_table(lived, dream.temperature))
+
+
+def players(game, rng):
+    """{name: act(t, B) -> actions (B,A) float32}: players of Take Cover who see nothing. rng: of the one who acts at random."""
+
+    def always(value):
+        return lambda t, count: np.full((count, game.action_size), value, np.float32)
+
+    def to_and_fro(t, count):
+        return always(-1.0 if t // 120 % 2 == 0 else 1.0)(t, count)
+
+    return {
+        "always left": always(-1.0),
+        "always right": always(1.0),
+        "standing still": always(0.0),
+        "a fresh action each step": lambda t, count: rng.uniform(-1, 1, (count, game.action_size)).astype(np.float32),
+        "to and fro, 120 steps each": to_and_fro,
+    }
+
+
+def dreamed(dream, act, seeds, max_steps):
+    """(lengths (B,), z (T,B,Z)) of dreams with `seeds` in which act(t, B) -> (B,A) plays, cut at max_steps; B is 2 or more.
+
+    z is what was seen before each step, also of dreams that are over.
+    """
+    import tensorflow as tf
+
+    seeds = tf.constant(seeds, tf.uint32)
+    z, state = dream.start(seeds)
+    lengths, alive, seen = np.zeros(len(seeds), int), np.ones(len(seeds), bool), []
+    for t in range(max_steps):
+        seen.append(z.numpy())
+        z, state, died = dream.step(z, tf.constant(act(t, len(seeds)), tf.float32), state, seeds, tf.fill(seeds.shape, t))
+        lengths += alive
+        alive &= ~died.numpy()
+        if not alive.any():
+            break
+    return lengths, np.array(seen)
+
+
+def _players(game, dream, args, keywords):
+    """{player: {"dream": lengths, "real": lengths}}."""
+    import env
+    from env.policies import play
+
+    world, lived = env.make(game, **keywords), {}
+    for name in players(game, None):
+        dreamer = players(game, np.random.default_rng(args.seed))[name]
+        lengths, _ = dreamed(dream, dreamer, np.arange(DREAMS) + args.seed, dream.max_steps)
+        real = []
+        for i in range(args.episodes):
+            player = players(game, np.random.default_rng((args.seed, i)))[name]
+            real.append(len(play(world, lambda t, player=player: player(t, 1)[0], args.seed + i, game.max_steps)[2]))
+        lived[name] = {"dream": lengths.tolist(), "real": real}
+    world.close()
+    return lived
+
+
+def _table(lived, temperature):
+    lines = [f"{'lived, steps (mean +- standard error)':38} {f'in dreams at {temperature:g}':>20} {'in the game':>16}"]
+    for name, lengths in lived.items():
+        told = [f"{np.mean(part):.0f} +- {np.std(part) / len(part) ** 0.5:.0f}" for part in lengths.values()]
+        lines.append(f"{name:38} {told[0]:>20} {told[1]:>16}")
+    return "\n".join(lines)
+
+
+def _reconstructions(game, run_dir, vae):
+    """An array of pictures: recorded frames in rows, each row above its reconstructions."""
+    from env.record import load_episode, split
+    from vae.frames import recorded
+
+    paths = recorded(run_dir, game, skip_bad=True)[0]
+    held_out = split(paths)[1] or paths  # there may be one alone
+    rows = []
+    for path in held_out[:EPISODES]:
+        obs, _ = load_episode(path, game.action_size)
+        if game.predict_restart:
+            obs = obs[-LAST:]
+        obs = obs[np.linspace(0, len(obs) - 1, MOMENTS).astype(int)]
+        rows += [_row(obs), _row(_decoded(vae, vae.encode(obs)[0]))]
+    return np.concatenate(rows)
+
+
+def _pictures(game, dream, vae):
+    """An array of pictures: dreams in rows, from their beginnings to their ends."""
+    idle = np.zeros(game.action_size, np.float32)
+    lengths, seen = dreamed(dream, lambda t, count: np.tile(idle, (count, 1)), np.arange(EPISODES), dream.max_steps)
+    moments = [np.linspace(0, length - 1, MOMENTS).astype(int) for length in lengths]
+    return np.concatenate([_row(_decoded(vae, seen[when, i])) for i, when in enumerate(moments)])
+
+
+def _decoded(vae, z):
+    return np.uint8(np.round(vae.decode(z) * 255.0))
+
+
+def _row(frames):
+    return np.concatenate(frames, axis=1)
+
+
+def _save(path, picture):
+    from matplotlib import image
+
+    with Atomic(path) as temporary:
+        image.imsave(temporary, picture.repeat(2, axis=0).repeat(2, axis=1), format="png")
+
+
+if __name__ == "__main__":
+    run_script(main)
