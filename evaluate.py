@@ -6,14 +6,15 @@ split, test, has seeds that chose nothing.
 
 import os
 import sys
+from dataclasses import replace
 
 import numpy as np
 
 from config import GAMES, CommandLine, UserError, load_tensorflow
 from controller import workers
-from controller.convert import add_legacy_options, check_legacy_options, import_folder
+from controller.convert import add_legacy_options, import_folder
 from controller.seeds import TEST, VALIDATION, episode_seeds
-from rundir import Atomic, Stage, world_keywords, write_json
+from rundir import Atomic, Stage, add_name_option, search_folder, settings_in, world_keywords, write_json
 
 ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
 ENLARGED = 4  # a pixel of the video for each of these, squared
@@ -58,6 +59,7 @@ def _parse(argv):
     add("--pretrained", action="store_true", help="the agent that comes with this repository, instead of --run-dir's")
     add("--baseline", action="store_true", help="also play the random policies on the same seeds (real world only)")
     add("--max-steps", type=int, help="real steps after which an episode is cut (default: the game's)")
+    add_name_option(command_line)
     add("--video", metavar="FILE.mp4", help="film an episode: the frame and V's reconstruction, or the decoded dream")
     add("--json", metavar="FILE", help="also write the results here")
     add("--history", nargs="+", metavar="FILE", help="only draw hist.json and hist_best.json files, the original's or ours")
@@ -65,13 +67,14 @@ def _parse(argv):
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in, and M dreams in")
-    add_legacy_options(command_line)
+    add_legacy_options(command_line, "the controller to play, in the format of best.json, instead of the best one")
     game, args = command_line.parse(argv)
-    check_legacy_options(args)
     if args.legacy and args.pretrained:
         raise UserError("--legacy and --pretrained are two agents: give one of them")
     if bool(args.history) != bool(args.out):
         raise UserError("--history and --out go together: give --history FILE ... --out FILE.png")
+    if args.name and (args.legacy or args.controller):
+        raise UserError("--name, --legacy and --controller choose different controllers: leave out --name")
     if args.episodes < 1:
         raise UserError(f"--episodes is {args.episodes}: give 1 or more")
     if args.max_steps is not None and args.max_steps < 1:
@@ -81,6 +84,9 @@ def _parse(argv):
     args.output = args.run_dir
     if args.pretrained:
         args.run_dir = os.path.join("pretrained", game.name)
+    if args.dream_temperature is None:  # that in which C learned
+        learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
+        game = replace(game, dream_temperature=learned.get("dream_temperature", game.dream_temperature))
     if args.max_steps is None:
         args.max_steps = game.max_steps if args.world == "real" else game.dream_max_steps
     return game, args
@@ -90,7 +96,8 @@ def _open(game, args, keywords):
     from controller.agent import load_controller
     from controller.rollout import open_world
 
-    mode, params = load_controller(args.run_dir, game, "legacy" if args.legacy else None)
+    stage = search_folder(args.name) if args.name else "legacy" if args.legacy else None
+    mode, params = load_controller(args.run_dir, game, stage, None if args.legacy else args.controller)
     models = args.world, args.run_dir, game, ROWS, mode, game.dream_temperature
     world = open_world(*models, args.threads, args.precision, **keywords)
     world.controller.set_params(params)
@@ -136,7 +143,7 @@ def _write(game, args, stage, settings, measured, seeds):
 
     (agent, *baselines) = measured.items()
     result = {"game": game.name, **settings, "seeds": seeds, **agent[1], "baselines": dict(baselines)}
-    name = f"{args.world}-{args.split}"
+    name = "-".join([args.world, args.split] + ([args.name] if args.name else []))
     files = [stage.path(f"{name}.json")] + ([args.json] if args.json else [])
     for path in files:
         write_json(path, result)

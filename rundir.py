@@ -1,6 +1,6 @@
 """A run's directory: one folder a stage, each with its lock, its settings (config.json), its log (log.jsonl) and its outputs.
 
-runs/GAME/record/  vae/  series/  rnn/  controller/  evaluate/
+runs/GAME/record/  vae/  series/  rnn/  probe/  controller/  evaluate/
 """
 
 import fcntl
@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from config import UserError
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
 # Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
 EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
@@ -131,7 +133,7 @@ class Stage:
             path,
             {
                 "settings": settings,
-                "command": sys.argv,
+                "command": _command(),
                 "versions": {name: _version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
                 "git_commit": _git_commit(),
             },
@@ -190,11 +192,27 @@ def start_settings(args):
     return {"start": digest(args.start)} if args.start else {}
 
 
+def add_name_option(command_line):
+    """--name of a search for controllers, where a run's V and M serve several of them."""
+    command_line.add(
+        "--name", help="which search, where a run has several: its folder is controller-NAME (default: controller)"
+    )
+
+
+def search_folder(name):
+    """The stage of --name. Raises UserError for one that is no plain word."""
+    if name is not None and not re.fullmatch(r"[\w.]+", name):
+        raise UserError(f"--name is {name!r}: give a word of letters, digits, _ and .")
+    return "controller" if name is None else f"controller-{name}"
+
+
 def need(run_dir, stage, file, game):
     """The path of a file that an earlier stage wrote. Raises UserError, with the command that makes it, where it is missing."""
     path = os.path.join(run_dir, stage, file)
     if not os.path.exists(path):
+        stage, _, name = stage.partition("-")
         where = "" if run_dir == os.path.join("runs", game) else f" --run-dir {run_dir}"
+        where += f" --name {name}" if name else ""
         raise UserError(f"{path} is missing: run `{COMMANDS[stage].format(game=game)}{where}` first")
     return path
 
@@ -206,11 +224,16 @@ def _version(package):
         return None
 
 
+def _command():
+    """sys.argv, its script as it is called from the repository's root, wherever that is."""
+    script = os.path.relpath(sys.argv[0], HERE)
+    return [sys.argv[0] if script.startswith("..") else script, *sys.argv[1:]]
+
+
 def _git_commit():
     """The commit of the code that runs, with "+" where tracked files were changed since; None outside a git checkout."""
-    here = os.path.dirname(os.path.abspath(__file__))
     try:
-        command = ["git", "-C", here, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        command = ["git", "-C", HERE, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
         answer = subprocess.run(command, capture_output=True, text=True)
     except OSError:
         return None

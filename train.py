@@ -18,7 +18,7 @@ from config import CommandLine, UserError, load_tensorflow, stage_settings
 from controller import workers
 from controller.convert import add_legacy_options, check_legacy_options, import_folder
 from controller.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
-from rundir import Stage, digest, need, read_json, world_keywords
+from rundir import Stage, add_name_option, digest, need, read_json, search_folder, world_keywords
 
 # The original's names for the two worlds of Doom.
 LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
@@ -36,7 +36,7 @@ def main(argv=None):
     settings["models"] = pool.together(lambda: _digests(args, game))
     if args.legacy:
         settings["start"] = digest(need(args.run_dir, "legacy", "best.json", game.name))
-    with pool.stage(Stage(args.run_dir, "controller", settings, args.seed)) as stage:
+    with pool.stage(Stage(args.run_dir, search_folder(args.name), settings, args.seed)) as stage:
         _evolve(game, args, keywords, stage, pool)
 
 
@@ -45,6 +45,7 @@ def _parse(argv):
     workers.add_option(command_line)
     add = command_line.add
     add("--world", choices=("real", "dream"), help="where C learns (default: real for carracing, dream for doom)")
+    add_name_option(command_line)
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in, and M dreams in")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
@@ -130,6 +131,7 @@ def _evolve(game, args, keywords, stage, pool):
             if training:
                 training.seconds += time.time() - start
                 training.add_evaluation(float(np.mean(scores)))
+                training.save_mean(stage.dir)
         if training:
             training.save(stage.dir)
             _report(training, stage)

@@ -37,12 +37,16 @@ class Agent:
         return z, actions, state
 
 
-def load_controller(run_dir, game, stage=None):
+def load_controller(run_dir, game, stage=None, file=None):
     """(mode, params (P,) float64) of a run's best controller: the one evolved in it, else the one converted from the original.
 
-    stage: "controller" or "legacy" for that one alone.
+    stage: its folder in the run, "controller", "controller-NAME" or "legacy", for that one alone. file: the path of another
+    controller of these V and M, in the format of best.json.
     Raises UserError where it is missing, or is not [parameters, score] with finite numbers.
     """
+    if file is not None:
+        params, _ = read_params(file)
+        return mode_of(load_memory(run_dir, game)[0], len(params)), params
     if stage is None:
         evolved, imported = (os.path.exists(os.path.join(run_dir, name, "best.json")) for name in ("controller", "legacy"))
         stage = "legacy" if imported and not evolved else "controller"

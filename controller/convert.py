@@ -42,14 +42,14 @@ def main(argv=None):
     print("\n".join(report))
 
 
-def add_legacy_options(command_line):
+def add_legacy_options(command_line, controller_help="the *.best.json to use, where --legacy has several"):
     """--legacy and --controller, for scripts that can begin with the original's files."""
     command_line.add(
         "--legacy",
         metavar="DIR",
         help="use V, M and C of the original's carracing/ or doomrnn/, as cloned (--run-dir is then runs/GAME-legacy)",
     )
-    command_line.add("--controller", metavar="FILE", help="the *.best.json to use, where --legacy has several")
+    command_line.add("--controller", metavar="FILE", help=controller_help)
 
 
 def check_legacy_options(args):

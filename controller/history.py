@@ -56,6 +56,11 @@ class Training:
         self.evaluations.append([self.generation, int(self.seconds), *values])
         return better
 
+    def save_mean(self, folder):
+        """Write the mean that was just evaluated, in the format of best.json: the best in the dream may not be the best."""
+        path = os.path.join(folder, f"mean-{self.generation:06d}.json")
+        write_json(path, [list(self.search.mean), self.evaluations[-1][5]])
+
     def save(self, folder):
         with Atomic(os.path.join(folder, "checkpoint.pkl")) as temporary, open(temporary, "wb") as file:
             pickle.dump(self, file)

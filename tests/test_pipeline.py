@@ -33,10 +33,10 @@ def run(request, tmp_path_factory):
     return game, folder
 
 
-def _score(run, *more):
+def _score(run, *more, name=""):
     game, folder = run
     evaluate.main([game, "--run-dir", folder, "-n", "1", "--max-steps", "40", *map(str, more)])
-    with open(os.path.join(folder, "evaluate", "real-test.json")) as file:
+    with open(os.path.join(folder, "evaluate", f"real-test{name}.json")) as file:
         return json.load(file)
 
 
@@ -175,6 +175,31 @@ def test_trained_agent_can_be_recorded(run, tmp_path):
     episodes = [load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in list_episodes(tmp_path / "record")]
     assert len(episodes) == 3 and not np.array_equal(episodes[0][1], episodes[1][1])
     assert all((np.abs(action) <= 1).all() for _, action in episodes)
+
+
+def test_several_searches_share_v_and_m(run):
+    """A second search at another temperature, named, and the means of the first."""
+    game, folder = run
+    train.main(
+        [game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--name", "cold", "--temperature", "0.3", "--seed", "1"]
+    )
+    with open(os.path.join(folder, "controller-cold", "best.json")) as file:
+        params, score = json.load(file)
+    dream = [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--max-steps", "20", "--episodes", "2"]
+    for options, temperature in ((["--name", "cold"], 0.3), (["--name", "cold", "--temperature", "0.9"], 0.9)):
+        evaluate.main([*dream, *options])
+        with open(os.path.join(folder, "evaluate", "dream-test-cold.json")) as file:
+            assert json.load(file)["temperature"] == temperature
+    named = _score(run, "--episodes", 3, "--name", "cold", name="-cold")
+    mean = os.path.join(folder, "controller-cold", "mean-000002.json")
+    with open(mean) as file:
+        assert json.load(file) == [params, score]  # the only one that was evaluated
+    assert _score(run, "--episodes", 3, "--controller", mean)["scores"] == named["scores"]
+    with pytest.raises(UserError, match="train.py .* --run-dir .* --name warm"):
+        evaluate.main([*dream, "--name", "warm"])
+    for wrong in (["--name", "../x"], ["--name", "cold", "--controller", mean]):
+        with pytest.raises(UserError, match="--name"):
+            evaluate.main([*dream, *wrong])
 
 
 def test_missing_stages_name_their_commands(tmp_path):
