@@ -258,7 +258,11 @@ class CommandLine:
     def add_world_options(self):
         """Options for how the real world is seen; `rundir.world_keywords` makes the environment's keywords of them."""
         default = "(default: as recorded, else"
-        self.add("--look", choices=("v0", "v3"), help=f"CarRacing as published, or as Gymnasium's v3 {default} v0)")
+        self.add(
+            "--look",
+            choices=("v0", "v3", "gymnasium"),
+            help=f"CarRacing as published, as in Gymnasium's v3, or that itself, unmodified and slow {default} v0)",
+        )
         self.add(
             "--preprocess",
             choices=("paper", "legacy"),

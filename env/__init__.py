@@ -11,7 +11,7 @@ from config import GAMES, UserError
 
 # Take Cover ends by itself: its timeout is the game's own.
 gymnasium.register(
-    GAMES["carracing"].real_id, entry_point="env.car_racing:CarRacing", max_episode_steps=GAMES["carracing"].max_steps
+    GAMES["carracing"].real_id, entry_point="env.gymnasium_car:car_racing", max_episode_steps=GAMES["carracing"].max_steps
 )
 gymnasium.register(GAMES["doom"].real_id, entry_point="env.doom:DoomTakeCover")
 
@@ -19,7 +19,7 @@ gymnasium.register(GAMES["doom"].real_id, entry_point="env.doom:DoomTakeCover")
 def make(game, **keywords):
     """The real world of `game`, a config.Game, bare: no wrapper checks its calls, and none counts its steps.
 
-    keywords: preprocess="paper" or "legacy", render_mode, and for the car look="v0" or "v3".
+    keywords: preprocess="paper" or "legacy", render_mode, and for the car look="v0", "v3", or "gymnasium".
     """
     return gymnasium.make(game.real_id, disable_env_checker=True, **keywords).unwrapped
 

@@ -35,7 +35,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
 
     def __init__(self, look="v0", preprocess="paper", render_mode=None):
         if look not in LOOKS:
-            raise UserError(f"there is no look {look!r}: choose one of {', '.join(LOOKS)}")
+            raise UserError(f"there is no look {look!r}: choose one of {', '.join(LOOKS)}, gymnasium")
         self._look = LOOKS[look]()
         self._preprocess = preprocessing(preprocess)
         super().__init__(render_mode=render_mode)

@@ -56,8 +56,11 @@ def make():
 
 @pytest.mark.parametrize(
     "game, keywords",
-    [(CAR, {}), (CAR, {"look": "v3"}), (CAR, {"preprocess": "legacy"}), (DOOM, {}), (DOOM, {"preprocess": "legacy"})],
-    ids=["car", "car-v3", "car-legacy", "doom", "doom-legacy"],
+    [
+        *[(CAR, {}), (CAR, {"look": "v3"}), (CAR, {"look": "gymnasium"}), (CAR, {"preprocess": "legacy"})],
+        *[(DOOM, {}), (DOOM, {"preprocess": "legacy"})],
+    ],
+    ids=["car", "car-v3", "car-gymnasium", "car-legacy", "doom", "doom-legacy"],
 )
 def test_gymnasium_checks_it_without_a_warning(make, game, keywords):
     check_env(make(game, **keywords))
@@ -100,6 +103,15 @@ def test_v3_shows_what_gymnasium_shows(make):
     per_frame = np.mean(differences, axis=(1, 2, 3))
     assert per_frame.mean() <= 0.2 and per_frame.max() <= 0.5  # of 255; without the car 0.49 and 0.76
     assert np.mean(np.array(differences) > 1) < 0.03  # if no tile lost its shade, 0.056
+
+
+def test_gymnasiums_own_car_is_cropped_and_resized_and_nothing_else(make):
+    ours, theirs = make(CAR, look="gymnasium"), gymnasium.make("CarRacing-v3").unwrapped
+    np.testing.assert_array_equal(ours.reset(seed=5)[0], paper(theirs.reset(seed=5)[0][:84]))
+    for action in _driving(30, 5):
+        (frame, *ours_says), (shown, *theirs_says) = ours.step(action), theirs.step(action)
+        np.testing.assert_array_equal(frame, paper(shown[:84]))
+        assert ours_says == theirs_says
 
 
 def test_the_cars_picture_for_people_is_gymnasiums(make):
