@@ -10,6 +10,7 @@ import tensorflow as tf
 from config import UserError
 from rnn.original import made_here, read_series
 from rnn.stored import memory_maps
+from vae.training import generated
 
 
 class Series:
@@ -63,7 +64,7 @@ class Series:
             "mask": tf.TensorSpec((batch, length), tf.float32),
         }
         batches = (self.batch(index, mask) for index, mask in plan)
-        return tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(2)
+        return generated(lambda: batches, signature, ahead=2)
 
 
 def whole_episodes(series, episodes, batch, length):

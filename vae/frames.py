@@ -13,6 +13,7 @@ import tensorflow as tf
 from config import UserError
 from env.record import BadEpisode, list_episodes, load_episode, npy_header
 from rundir import need
+from vae.training import generated
 
 FRAME_SHAPE = (64, 64, 3)
 BUFFER_FRAMES = 8192  # 100 MB: eight episodes of the car, or 26 of Doom, are mixed
@@ -91,7 +92,7 @@ class FrameStream:
     def dataset(self):
         """The stream as a tf.data.Dataset, which runs it in a thread of its own."""
         signature = tf.TensorSpec((self.batch, *FRAME_SHAPE), tf.uint8)
-        return tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature).prefetch(4)
+        return generated(lambda: iter(self), signature, ahead=4)
 
     def __iter__(self):
         buffer = np.empty((self.capacity, *FRAME_SHAPE), np.uint8)

@@ -1,10 +1,11 @@
-"""What the trainings of V and of M share: checkpoints, progress with a stop at a loss that is no number, and their records."""
+"""What the trainings of V and of M share: data, checkpoints, progress that stops at a loss that is no number, and records."""
 
 import glob
 import math
 import os
 
 import keras
+import tensorflow as tf
 
 from config import UserError
 from rundir import Atomic
@@ -53,6 +54,14 @@ class Checkpoints:
     @staticmethod
     def _number(path):
         return int(os.path.basename(path).split("-")[1].split(".")[0])
+
+
+def generated(generator, signature, ahead):
+    """A tf.data.Dataset of what generator() yields, made in a thread of its own, `ahead` elements before they are asked for."""
+    options = tf.data.Options()
+    # The tuner has nothing to tune here, and it sleeps in periods that double: to end a dataset would take as long as it ran.
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_generator(generator, output_signature=signature).prefetch(ahead).with_options(options)
 
 
 class Watch(keras.callbacks.Callback):
