@@ -166,7 +166,7 @@ def _film(game, args, world, seed):
         pictures = []
 
         def watch(t, frames, z, actions, rewards, dones, alive):
-            decoded = np.uint8(np.round(world.agent.vae.decode(z[:1])[0] * 255.0))
+            decoded = world.agent.vae.pictures(z[:1])[0]
             pictures.append(np.concatenate([frames[0], decoded], axis=1))
 
         world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)

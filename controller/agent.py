@@ -44,13 +44,10 @@ def load_controller(run_dir, game, stage=None, file=None):
     controller of these V and M, in the format of best.json.
     Raises UserError where it is missing, or is not [parameters, score] with finite numbers.
     """
-    if file is not None:
-        params, _ = read_params(file)
-        return mode_of(load_memory(run_dir, game)[0], len(params)), params
     if stage is None:
         evolved, imported = (os.path.exists(os.path.join(run_dir, name, "best.json")) for name in ("controller", "legacy"))
         stage = "legacy" if imported and not evolved else "controller"
-    params, _ = read_params(need(run_dir, stage, "best.json", game.name))
-    if stage == "legacy":
+    params, _ = read_params(file or need(run_dir, stage, "best.json", game.name))
+    if file or stage == "legacy":
         return mode_of(load_memory(run_dir, game)[0], len(params)), params
     return read_json(need(run_dir, stage, "config.json", game.name))["settings"]["controller_mode"], params

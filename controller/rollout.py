@@ -157,7 +157,7 @@ def film_dream(world, vae, seed, max_steps):
     z, state = world.dream.start(seeds)
     pictures = []
     for t in range(max_steps):
-        pictures.append(np.uint8(np.round(vae.decode(z)[0] * 255.0)))
+        pictures.append(vae.pictures(z)[0])
         actions = act(features(world.controller.mode, z, state), params)
         z, state, died = world.dream.step(z, actions, state, seeds, tf.constant([t]))
         if died[0]:

@@ -80,7 +80,7 @@ class _Dreams:
 
     def pictures(self):
         """(B, 64, 64, 3) uint8: what V's decoder makes of z."""
-        return np.uint8(np.round(self.vae.decode(self.z) * 255.0))
+        return self.vae.pictures(self.z)
 
 
 class DreamEnv(gymnasium.Env):

@@ -91,8 +91,7 @@ def _players(game, dream, args, keywords):
     from env.policies import play
 
     world, lived = env.make(game, **keywords), {}
-    for name in players(game, None):
-        dreamer = players(game, np.random.default_rng(args.seed))[name]
+    for name, dreamer in players(game, np.random.default_rng(args.seed)).items():
         lengths, _ = dreamed(dream, dreamer, np.arange(DREAMS) + args.seed, dream.max_steps)
         real = []
         for i in range(args.episodes):
@@ -124,7 +123,7 @@ def _reconstructions(game, run_dir, vae):
         if game.predict_restart:
             obs = obs[-LAST:]
         obs = obs[np.linspace(0, len(obs) - 1, MOMENTS).astype(int)]
-        rows += [_row(obs), _row(_decoded(vae, vae.encode(obs)[0]))]
+        rows += [_row(obs), _row(vae.pictures(vae.encode(obs)[0]))]
     return np.concatenate(rows)
 
 
@@ -133,11 +132,7 @@ def _pictures(game, dream, vae):
     idle = np.zeros(game.action_size, np.float32)
     lengths, seen = dreamed(dream, lambda t, count: np.tile(idle, (count, 1)), np.arange(EPISODES), dream.max_steps)
     moments = [np.linspace(0, length - 1, MOMENTS).astype(int) for length in lengths]
-    return np.concatenate([_row(_decoded(vae, seen[when, i])) for i, when in enumerate(moments)])
-
-
-def _decoded(vae, z):
-    return np.uint8(np.round(vae.decode(z) * 255.0))
+    return np.concatenate([_row(vae.pictures(seen[when, i])) for i, when in enumerate(moments)])
 
 
 def _row(frames):

@@ -6,9 +6,8 @@ from gymnasium import spaces
 
 from env import checked_action
 from env.car_racing import CarRacing
+from env.look_v3 import SHAPE
 from env.preprocess import SIZE, preprocessing
-
-CROP = 84  # rows above the indicators
 
 
 class GymnasiumCarRacing(gymnasium.Env):
@@ -29,11 +28,11 @@ class GymnasiumCarRacing(gymnasium.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         frame, info = self.world.reset(seed=seed, options=options)
-        return self._preprocess(frame[:CROP]), info
+        return self._preprocess(frame[: SHAPE[0]]), info
 
     def step(self, action):
         frame, *rest = self.world.step(checked_action(action, 3))
-        return self._preprocess(frame[:CROP]), *rest
+        return self._preprocess(frame[: SHAPE[0]]), *rest
 
     def render(self):
         return self.world.render()

@@ -59,7 +59,7 @@ class Checkpoints:
 def generated(generator, signature, ahead):
     """A tf.data.Dataset of what generator() yields, made in a thread of its own, `ahead` elements before they are asked for."""
     options = tf.data.Options()
-    # The tuner has nothing to tune here, and it sleeps in periods that double: to end a dataset would take as long as it ran.
+    # The tuner has nothing to tune here. It sleeps in periods that double, and an epoch's end often waited for one to be over.
     options.autotune.enabled = False
     return tf.data.Dataset.from_generator(generator, output_signature=signature).prefetch(ahead).with_options(options)
 

@@ -96,6 +96,10 @@ class ConvVAE(keras.Model):
         """Frames (B,64,64,3), float in [0, 1], of z (B,Z)."""
         return self.decoder(z)
 
+    def pictures(self, z):
+        """What `decode` makes of z (B,Z), as a NumPy array (B,64,64,3) uint8."""
+        return np.uint8(np.round(self.decode(z) * 255.0))
+
     def call(self, frames):
         """(reconstruction (B,64,64,3), mu (B,Z), logvar (B,Z)): what the loss is made of. z is sampled, always."""
         mu, logvar = self.encode(frames)
