@@ -1,6 +1,10 @@
 """Record episodes of a policy in the real world: runs/GAME/record/, one compressed .npz each.
 
 The policy is the published random one, or with --agent a trained agent. Run again, it records what is missing.
+
+A second round of learning, the article's iterative procedure, begins with what the first one's agent meets:
+
+    python extract.py doom --agent runs/doom --with runs/doom --run-dir runs/doom-2 --episodes 400
 """
 
 import os
@@ -8,25 +12,49 @@ import sys
 
 import numpy as np
 
-from config import CommandLine, load_tensorflow, set_threads, stage_settings
+from config import CommandLine, UserError, load_tensorflow, set_threads, stage_settings
 from controller import workers
 from controller.seeds import RECORD, episode_seeds
-from env.record import episode_path, save_episode
-from rundir import Progress, Stage, world_keywords
+from env.record import episode_path, link_episodes, list_episodes, save_episode
+from rundir import Progress, Stage, need, settings_in, world_keywords
 
 
 def main(argv=None):
     command_line = CommandLine(__doc__, "record")
     workers.add_option(command_line)
     command_line.add("--agent", metavar="RUN_DIR", help="play the trained agent of this run instead of the random policy")
+    command_line.add(
+        "--with", metavar="RUN_DIR", dest="others", nargs="+", default=[], help="also have the episodes of these runs"
+    )
     command_line.add_world_options()
     game, args = command_line.parse(argv)
     set_threads(1)
     pool = workers.start(args.num_worker, game.record_episodes, "episodes")
     keywords = world_keywords(game, args, args.agent)
     settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
+    settings |= {"with": args.others} if args.others else {}
+    others = pool.together(lambda: _others(game, args, keywords))
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
+        for prefix, paths in others.items() if pool.rank == 0 else ():
+            link_episodes(paths, stage.dir, prefix)
         _record(game, args, keywords, stage, pool)
+
+
+def _others(game, args, keywords):
+    """{what their names shall begin with: paths} of the episodes of --with's runs."""
+    episodes = {}
+    for run_dir in args.others:
+        prefix, folder = os.path.basename(os.path.abspath(run_dir)) + "-", os.path.join(run_dir, "record")
+        need(run_dir, "record", "config.json", game.name)
+        if not (paths := list_episodes(folder)):
+            raise UserError(f"{folder} has no episodes: leave it out of --with")
+        if prefix in episodes or os.path.abspath(run_dir) == os.path.abspath(args.run_dir):
+            raise UserError(f"{run_dir} is given twice, or has the name of another: give each run once, by a name of its own")
+        settings = settings_in(folder)
+        if any(settings.get(name) != value for name, value in keywords.items()):
+            raise UserError(f"{folder} was not recorded with {keywords}: frames of two kinds cannot be mixed")
+        episodes[prefix] = paths
+    return episodes
 
 
 def _record(game, args, keywords, stage, pool):

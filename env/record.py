@@ -64,6 +64,15 @@ def load_episode(path, action_size, frames=True):
     return obs, action
 
 
+def ended(path, length, max_steps):
+    """Whether the game itself ended the episode of `length` frames in `path`, before `max_steps`; cut, it went on unseen.
+
+    The original's files do not say it: there, length alone decides.
+    """
+    with np.load(path, allow_pickle=False) as episode:
+        return length < max_steps and ("done" not in episode or bool(episode["done"][-1]))
+
+
 def npy_header(file):
     """(shape, dtype) of the .npy that `file` is open at the beginning of; what follows are the data."""
     version = np.lib.format.read_magic(file)
@@ -88,10 +97,10 @@ def list_episodes(folder):
     return [os.path.join(folder, name) for name in names]
 
 
-def link_episodes(paths, folder):
+def link_episodes(paths, folder, prefix=""):
     """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies."""
     for path in paths:
-        target = os.path.join(folder, os.path.basename(path))
+        target = os.path.join(folder, prefix + os.path.basename(path))
         if not os.path.exists(target):
             with Atomic(target) as temporary:
                 try:

@@ -1,7 +1,8 @@
 """Sequences for M from series.npz: whole episodes (the car), or streams through all episodes (Doom).
 
 A plan yields (index (B,L+1), mask (B,L)): frames in the series' flat arrays, L transitions between neighbours, and 1 where a
-transition counts, 0 where a row is padded. All batches of a training have the same shape.
+transition counts: 0 where a row is padded, and after an episode that was cut, which is no death. All batches of a training have
+the same shape.
 """
 
 import numpy as np
@@ -16,8 +17,9 @@ from vae.training import generated
 class Series:
     """series.npz: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names, vae, its V's digest.
 
+    cut (F,) is true at the last frame of an episode that was not recorded to its end.
     Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (rnn.original), the names are numbers,
-    and vae is "".
+    vae is "", and all episodes have an end.
     """
 
     def __init__(self, path):
@@ -38,6 +40,8 @@ class Series:
             raise UserError(f"{path} has arrays of lengths that do not fit together: remove it and make it again")
         self.first = np.zeros(len(self.mu), np.float32)  # 1 at each episode's first frame
         self.first[self.start] = 1
+        self.cut = np.zeros(len(self.mu), bool)
+        self.cut[self.start + self.length - 1] = ~np.array(arrays.get("ended", np.ones(len(self.length), bool)))
 
     def frames(self, episode):
         """Indices of the frames of episode number `episode`."""
@@ -84,7 +88,8 @@ def streams(series, episodes, batch, length):
     chunks = (len(order) - 1) // (batch * length)
     begin = np.arange(batch)[:, None] * chunks * length + np.arange(length + 1)
     for chunk in range(chunks):
-        yield order[begin + chunk * length], np.ones((batch, length), np.float32)
+        index = order[begin + chunk * length]
+        yield index, np.float32(~series.cut[index[:, :-1]])
 
 
 def episode_streams(series, episodes, batch, length):
@@ -104,7 +109,7 @@ def episode_streams(series, episodes, batch, length):
         index, mask = _padded(rows, batch, chunks * length)
         for chunk in range(chunks):
             here = slice(chunk * length, (chunk + 1) * length)
-            yield index[:, here.start : here.stop + 1], mask[:, here]
+            yield index[:, here.start : here.stop + 1], mask[:, here] * ~series.cut[index[:, here]]
 
 
 def _padded(rows, batch, length):

@@ -1,7 +1,8 @@
 """Encode all recorded frames by V: record/*.npz + vae/vae.keras -> series/series.npz.   python -m rnn.series GAME
 
 series.npz has, flat over the frames of all episodes, mu (F,Z), logvar (F,Z) and action (F,A), float16 as in the original;
-length (E,) int32, the frames of each episode; episode (E,), their file names; and vae, the digest of the V that made it.
+length (E,) int32, the frames of each episode; ended (E,) bool, whether it went on to its end; episode (E,), their file names;
+and vae, the digest of the V that made it.
 """
 
 import os
@@ -58,7 +59,7 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     import numpy as np
     import tensorflow as tf
 
-    from env.record import BadEpisode, load_episode
+    from env.record import BadEpisode, ended, load_episode
     from vae.vae import load_vae
 
     model = load_vae(vae_path).in_precision(args.precision)
@@ -67,7 +68,8 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
 
     def load(path):
         try:
-            return load_episode(path, game.action_size)
+            obs, action = load_episode(path, game.action_size)
+            return obs, action, ended(path, len(action), game.max_steps)
         except BadEpisode as error:
             if not args.skip_bad:
                 raise
@@ -81,15 +83,15 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
         for path, next_path in zip(left, [*left[1:], None], strict=True):
             episode = following.result()
             following = pool.submit(load, next_path) if next_path else None
-            arrays = None
+            arrays, whole = None, None
             if episode is not None:
-                obs, action = episode
+                obs, action, whole = episode
                 coded = [encode(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
                 mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*coded, strict=True))
                 if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
                     raise UserError(f"{vae_path} makes values of {path} that float16 cannot hold: train V again")
                 arrays = {"mu": mu, "logvar": logvar, "action": action.astype(np.float16)}
-            partial.append(os.path.basename(path), arrays)
+            partial.append(os.path.basename(path), arrays, whole)
             progress.add()
     progress.close()
     partial.finish(stage.path("series.npz"))
@@ -105,25 +107,26 @@ class _Partial:
         self.note, self.widths, self.made_by = stage.path("partial.json"), widths, made_by
         before = read_json(self.note) if os.path.exists(self.note) else {}
         if before.get("vae") != made_by:
-            before = {"read": 0, "length": [], "episode": []}
-        self.read, self.length, self.episode = before["read"], before["length"], before["episode"]
+            before = {"read": 0, "length": [], "ended": [], "episode": []}
+        self.read, self.length, self.ended, self.episode = (before[key] for key in ("read", "length", "ended", "episode"))
         self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in widths}
         for name, file in self.files.items():
             file.truncate(2 * widths[name] * sum(self.length))
 
-    def append(self, name, arrays):
-        """Add an episode's {array name: (T,width) float16}; None for one that was skipped."""
+    def append(self, name, arrays, ended):
+        """Add an episode's {array name: (T,width) float16}, and whether it went to its end; None for one that was skipped."""
         self.read += 1
         if arrays is not None:
             for key, array in arrays.items():
                 self.files[key].write(array.tobytes())
             self.length.append(len(array))
+            self.ended.append(ended)
             self.episode.append(name)
         if self.read % SAVE_EVERY == 0:
             for file in self.files.values():
                 file.flush()
-            note = {"vae": self.made_by, "read": self.read, "length": self.length, "episode": self.episode}
-            write_json(self.note, note)
+            told = {"length": self.length, "ended": self.ended, "episode": self.episode}
+            write_json(self.note, {"vae": self.made_by, "read": self.read, **told})
 
     def finish(self, path):
         """Pack everything into `path` and remove the raw files."""
@@ -137,7 +140,8 @@ class _Partial:
             file.close()
         frames = sum(self.length)
         arrays = {key: (file.name, "float16", (frames, self.widths[key])) for key, file in self.files.items()}
-        pack(path, {**arrays, "length": np.array(self.length, np.int32), "episode": self.episode, "vae": self.made_by})
+        told = {"length": np.array(self.length, np.int32), "ended": np.array(self.ended, bool), "episode": self.episode}
+        pack(path, {**arrays, **told, "vae": self.made_by})
         for leftover in (self.note, *(file.name for file in self.files.values())):
             if os.path.exists(leftover):
                 os.remove(leftover)

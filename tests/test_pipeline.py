@@ -15,7 +15,7 @@ import rnn.series
 import rnn.train
 import train
 import vae.train
-from config import UserError
+from config import UserError, scaled
 from env.record import list_episodes, load_episode
 
 GAMES = ["carracing", "doom"]
@@ -175,6 +175,23 @@ def test_trained_agent_can_be_recorded(run, tmp_path):
     episodes = [load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in list_episodes(tmp_path / "record")]
     assert len(episodes) == 3 and not np.array_equal(episodes[0][1], episodes[1][1])
     assert all((np.abs(action) <= 1).all() for _, action in episodes)
+
+
+def test_a_second_round_has_the_episodes_of_the_first(run, tmp_path):
+    """--with: one recorded episode more, and the first run's beside it, for V and M to be trained on together."""
+    game, folder = run
+    command = [game, "--scale", "smoke", "--run-dir", str(tmp_path / "second"), "-n", "1", "--episodes", "1", "--with"]
+    for _ in range(2):  # the second time there is nothing left to do
+        extract.main([*command, folder])
+        names = [os.path.basename(path) for path in list_episodes(tmp_path / "second" / "record")]
+        others = [f"{os.path.basename(folder)}-{e:06d}.npz" for e in range(scaled(game, "smoke").record_episodes)]
+        assert names == ["000000.npz", *others]
+    with pytest.raises(UserError, match="frames of two kinds"):
+        extract.main([*command, folder, "--preprocess", "legacy"])
+    with pytest.raises(UserError, match="given twice"):
+        extract.main([*command, folder, folder])
+    with pytest.raises(UserError, match="record/config.json is missing: run `python extract.py"):
+        extract.main([*command, str(tmp_path / "none")])
 
 
 def test_several_searches_share_v_and_m(run):

@@ -63,7 +63,9 @@ def test_series_is_v_of_each_frame(run):
         assert array.dtype == np.float16
         np.testing.assert_allclose(array[series.frames(2)], expected, atol=2e-3)
     with np.load(run.folder / "series" / "series.npz") as file:
-        assert sorted(file) == ["action", "episode", "length", "logvar", "mu", "vae"] and file["length"].dtype == np.int32
+        assert (
+            sorted(file) == ["action", "ended", "episode", "length", "logvar", "mu", "vae"] and file["length"].dtype == np.int32
+        )
         np.testing.assert_array_equal(file["mu"], series.mu)
     assert not [name for name in os.listdir(run.folder / "series") if "partial" in name]
 
@@ -75,8 +77,8 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
     monkeypatch.setattr(rnn.series, "SAVE_EVERY", 2)
     append = rnn.series._Partial.append
 
-    def append_and_stop(self, name, arrays):
-        append(self, name, arrays)
+    def append_and_stop(self, name, *episode):
+        append(self, name, *episode)
         if self.read == 3:  # one episode more than the note knows
             raise KeyboardInterrupt
 
@@ -88,7 +90,7 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
     assert note["read"] == 2
     read = []
     monkeypatch.setattr(
-        rnn.series._Partial, "append", lambda self, name, arrays: (read.append(name), append(self, name, arrays))
+        rnn.series._Partial, "append", lambda self, name, *episode: (read.append(name), append(self, name, *episode))
     )
     rnn.series.main(command)
     assert read == ["000002.npz", "000003.npz", "000004.npz"]
@@ -157,6 +159,42 @@ def test_each_held_out_step_is_measured_once(run):
     expected = np.minimum(series.length[[1, 4, 2]] - 1, 50)
     assert mask.sum(axis=1).tolist() == expected[:2].tolist() and mask_2.sum(axis=1).tolist() == [expected[2], 0]
     np.testing.assert_array_equal(index_2[0, : expected[2] + 1], series.frames(2)[: expected[2] + 1])
+
+
+def test_the_end_of_an_episode_that_was_cut_is_no_death(run, tmp_path):
+    from env.record import load_episode
+    from rnn.batches import Series, episode_streams, streams
+    from rnn.series import main
+
+    copy_of(run, tmp_path, "record", "vae")
+    path = episode_path(tmp_path / "record", 1)
+    obs, action = load_episode(path, run.game.action_size)
+    save_episode(path, obs, action, np.ones(len(obs)), np.zeros(len(obs), bool))
+    main([run.game.name, "--run-dir", str(tmp_path)])
+    series = Series(str(tmp_path / "series" / "series.npz"))
+    last = series.frames(1)[-1]
+    assert np.flatnonzero(series.cut).tolist() == [last]
+    for plan in (streams, episode_streams):
+        steps, counts = [], []
+        for index, mask in plan(series, [0, 1, 2], 2, 10):
+            steps += index[:, :-1].ravel().tolist()
+            counts += mask.ravel().tolist()
+        counted = {step for step, count in zip(steps, counts, strict=True) if count}
+        assert last in steps and last not in counted
+        assert last - 1 in counted and series.frames(0)[-1] in counted
+
+
+def test_an_episode_ends_where_the_game_says_so_before_its_longest(run, tmp_path):
+    from env.record import ended
+
+    arrays = [np.zeros((9, 64, 64, 3)), np.zeros((9, run.game.action_size)), np.ones(9)]
+    save_episode(tmp_path / "ended.npz", *arrays, np.arange(9) == 8)
+    save_episode(tmp_path / "cut.npz", *arrays, np.zeros(9))
+    np.savez(tmp_path / "original.npz", obs=arrays[0], action=arrays[1])
+    found = {
+        name: [ended(tmp_path / f"{name}.npz", 9, longest) for longest in (9, 10)] for name in ("ended", "cut", "original")
+    }
+    assert found == {"ended": [False, True], "cut": [False, False], "original": [False, True]}
 
 
 def test_loss_carries_the_state_and_weighs_restarts(run):
