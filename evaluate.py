@@ -165,7 +165,7 @@ def _film(game, args, world, seed):
     if args.world == "real":
         pictures = []
 
-        def watch(t, frames, z, actions, rewards, dones, alive):
+        def watch(episode, frames, z, actions, rewards, dones):
             decoded = world.agent.vae.pictures(z[:1])[0]
             pictures.append(np.concatenate([frames[0], decoded], axis=1))
 

@@ -10,11 +10,11 @@ from doomrnn.dream import load_dream
 from doomrnn.population import Population, features
 from doomrnn.world_model import load_world_model
 
-ROWS = 16  # rows that a batch in the real world has, or a few less, where a candidate has fewer episodes
+ROWS = 16  # games that are played at once by a worker, or a few less, where a candidate has fewer episodes
 
 
 def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):
-    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for units of work of at most `episodes` episodes.
+    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for candidates of `episodes` episodes.
 
     lanes: threads that dream side by side in this process. precision: "float32" or "bfloat16", what V encodes the real world
     in, and what M dreams in; keywords are those of the real world's environment.
@@ -43,10 +43,13 @@ def _blocks(units, size):
 
 
 def run_episodes(pool, world, params, seeds, max_steps):
-    """(scores (N,), steps (N,)) of one controller over N seeds, `world.episodes` of them a unit of work."""
-    units = [(params, part) for part in _blocks(seeds, world.episodes)]
-    scores, steps = zip(*run_units(pool, world, units, max_steps), strict=True)
-    return np.concatenate(scores), np.concatenate(steps)
+    """(scores (N,), steps (N,)) of one controller over N seeds, computed by all workers."""
+    count = min(len(seeds), pool.size * world.at_once)  # units, so that all workers have all their rows full
+    units = [(params, seeds[k::count]) for k in range(count)]
+    scores, steps = np.zeros(len(seeds)), np.zeros(len(seeds), int)
+    for k, result in enumerate(run_units(pool, world, units, max_steps)):
+        scores[k::count], steps[k::count] = result
+    return scores, steps
 
 
 class DreamWorld:
@@ -88,55 +91,68 @@ class RealWorld:
         self.worlds = []
 
     def rollouts(self, units, max_steps):
-        """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E <= `episodes` seeds)."""
+        """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E seeds)."""
         return sum((self._together(block, max_steps) for block in _blocks(units, self.at_once)), [])
 
     def rollout(self, params, seeds, max_steps, full=False, watch=None):
-        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E <= `episodes` episodes.
+        """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E episodes.
 
         full: go on after the game says it is over, up to max_steps.
-        watch(t, frames, z, actions, rewards, dones, alive): called after each step with that step's arrays; the first
-        E rows are the episodes'.
+        watch(episode, frames, z, actions, rewards, dones): called after each step with that step's arrays, which have a row for
+        each game; episode (B,) is the number of the one that is played there, -1 where none is.
         """
         return self._together([(params, seeds)], max_steps, full, watch)[0]
 
     def _together(self, units, max_steps, full=False, watch=None):
-        """The results of at most `at_once` units.
+        """The results of at most `at_once` units. Each has `episodes` rows; where one's episode is over the next one begins.
 
         Each episode's track or game, and the noise with which z is sampled, come from its own seed. The batch always has the
-        same rows, and those whose episode is over stay in it, so an episode is the same whatever the others do.
+        same rows, also where nothing is left to play, so an episode is the same in any row, whatever the others do.
         """
         game, rows = self.agent.game, self.at_once * self.episodes
         params = np.zeros((self.at_once, self.controller.num_params), np.float32)
-        alive = np.zeros(rows, bool)
-        noise = np.zeros((max_steps, rows, game.z_size), np.float32)
-        frames = np.zeros((rows, 64, 64, 3), np.uint8)
-        for k, (candidate, seeds) in enumerate(units):
-            params[k] = candidate
-            for i, seed in enumerate(seeds, k * self.episodes):
-                alive[i] = True
-                noise[:, i] = np.random.default_rng((seed, 1)).standard_normal((max_steps, game.z_size), np.float32)
-                frames[i] = self._world(i).reset(seed=seed)[0]
+        params[: len(units)] = [candidate for candidate, _ in units]
         params = tf.constant(params)
+        waiting = [list(enumerate(seeds))[::-1] for _, seeds in units]
+        scores = [np.zeros(len(seeds)) for _, seeds in units]
+        steps = [np.zeros(len(seeds), int) for _, seeds in units]
+        noise = np.zeros((rows, max_steps, game.z_size), np.float32)
+        frames = np.zeros((rows, 64, 64, 3), np.uint8)
+        episode, played, begins = np.full(rows, -1), np.zeros(rows, int), np.zeros(rows, np.float32)
+        rewards, dones = np.zeros(rows), np.zeros(rows, bool)
+
+        def seat(row):
+            """Begin the next episode of the row's unit; without one the row goes on unseen."""
+            unit = row // self.episodes
+            episode[row], seed = waiting[unit].pop() if unit < len(units) and waiting[unit] else (-1, None)
+            played[row] = 0
+            if seed is not None:
+                noise[row] = np.random.default_rng((seed, 1)).standard_normal((max_steps, game.z_size), np.float32)
+                frames[row] = self._world(row).reset(seed=seed)[0]
+                begins[row] = 1
+
+        for row in range(rows):
+            seat(row)
         state = self.agent.initial_state(rows)
-        begins, goes_on = tf.ones(rows), tf.zeros(rows)  # the restart flags
-        scores, steps, rewards, dones = np.zeros(rows), np.zeros(rows, int), np.zeros(rows), np.zeros(rows, bool)
-        for t in range(max_steps):
-            z, actions, state = self.agent.step(params, frames, noise[t], state, begins if t == 0 else goes_on)
+        while (episode >= 0).any():
+            if begins.any():
+                state = tuple(part * (1 - begins)[:, None] for part in state)
+            z, actions, state = self.agent.step(params, frames, noise[np.arange(rows), played], state, tf.constant(begins))
             actions, seen = actions.numpy(), frames if watch is None else frames.copy()
-            rewards[:] = 0
-            for i in np.flatnonzero(alive):
-                frames[i], rewards[i], terminated, truncated, _ = self.worlds[i].step(actions[i])
-                dones[i] = terminated or truncated
-            scores += rewards
-            steps += alive
+            rewards[:], begins[:] = 0, 0
+            playing = np.flatnonzero(episode >= 0)
+            for row in playing:
+                frames[row], rewards[row], terminated, truncated, _ = self.worlds[row].step(actions[row])
+                dones[row] = terminated or truncated
+                scores[row // self.episodes][episode[row]] += rewards[row]
+                steps[row // self.episodes][episode[row]] += 1
             if watch is not None:
-                watch(t, seen, z.numpy(), actions, rewards, dones, alive.copy())
-            alive &= full | ~dones
-            if not alive.any():
-                break
-        own = [slice(k * self.episodes, k * self.episodes + len(seeds)) for k, (_, seeds) in enumerate(units)]
-        return [(scores[part], steps[part]) for part in own]
+                watch(episode.copy(), seen, z.numpy(), actions, rewards, dones)
+            played[playing] += 1
+            for row in playing:
+                if played[row] == max_steps or dones[row] and not full:
+                    seat(row)
+        return list(zip(scores, steps, strict=True))
 
     def _world(self, row):
         while len(self.worlds) <= row:

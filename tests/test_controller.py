@@ -154,3 +154,26 @@ def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, preci
         np.testing.assert_array_equal(steps, alone_steps)
     assert len({tuple(scores) for scores, _ in together}) > 4
     world.close()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precision):
+    """Seven games in three rows: whose game is over begins the next one, and what is seen of it belongs to it."""
+    world = open_world("real", doom_run, scaled("doom"), 3, precision=precision)
+    params = np.random.default_rng(0).normal(0, 0.3, world.controller.num_params)
+    seen = {}
+
+    def watch(episode, frames, z, actions, rewards, dones):
+        for row in np.flatnonzero(episode >= 0):
+            seen.setdefault(int(episode[row]), []).append((frames[row].copy(), z[row], actions[row], dones[row]))
+
+    scores, steps = world.rollout(params, list(range(7)), 250, watch=watch)
+    assert len(set(steps)) > 3 and [len(seen[e]) for e in range(7)] == steps.tolist()
+    for e in (2, 5, 6):
+        watched, seen = seen, {}
+        alone = world.rollout(params, [e], 250, watch=watch)
+        assert [part[0] for part in alone] == [scores[e], steps[e]]
+        for ours, own in zip(watched[e], seen[0], strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(ours, own, strict=True))
+        seen = watched
+    world.close()
