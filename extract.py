@@ -105,18 +105,18 @@ class _Random:
 
 
 class _Agent:
-    """Records episodes of a trained agent, 16 at a time. None is thrown away for being short."""
+    """Records episodes of a trained agent, several at a time. None is thrown away for being short."""
 
-    rows = 64  # where an episode is over the next one begins, so that only the last ones leave some of the 16 idle
+    rows = 64  # more than are played at once: the next one begins where one is over, and only the last leave rows idle
 
     def __init__(self, game, args, keywords):
         load_tensorflow(1)
         from controller.agent import load_controller
-        from controller.rollout import open_world
+        from controller.rollout import ROWS, open_world
 
         self.game, self.seed = game, args.seed
         mode, params = load_controller(args.agent, game)
-        self.world = open_world("real", args.agent, game, 16, mode, **keywords)
+        self.world = open_world("real", args.agent, game, ROWS, mode, **keywords)
         self.world.controller.set_params(params)
 
     def __call__(self, folder, indices):

@@ -139,7 +139,7 @@ class RealWorld:
                 state = tuple(part * (1 - begins)[:, None] for part in state)
             z, actions, state = self.agent.step(params, frames, noise[np.arange(rows), played], state, tf.constant(begins))
             actions, seen = actions.numpy(), frames if watch is None else frames.copy()
-            rewards[:], begins[:] = 0, 0
+            begins[:] = 0
             playing = np.flatnonzero(episode >= 0)
             for row in playing:
                 frames[row], rewards[row], terminated, truncated, _ = self.worlds[row].step(actions[row])

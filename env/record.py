@@ -1,5 +1,6 @@
 """Recorded episodes on disk: one compressed .npz each, in the original's layout (obs, action) with reward and done added."""
 
+import contextlib
 import os
 import shutil
 import zipfile
@@ -45,12 +46,9 @@ def load_episode(path, action_size, frames=True):
     Doom's action may be (T,) in the file, as the original's doomrnn/extract.py writes it.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
-    try:
-        with np.load(path, allow_pickle=False) as episode:
-            obs = episode["obs"] if frames else None
-            action = np.asarray(episode["action"], np.float32)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadEpisode(path, f"cannot be read ({error})") from None
+    with _open_episode(path) as episode:
+        obs = episode["obs"] if frames else None
+        action = np.asarray(episode["action"], np.float32)
     if action.ndim == action_size == 1:
         action = action[:, None]
     if action.ndim != 2 or action.shape[1] != action_size:
@@ -67,10 +65,20 @@ def load_episode(path, action_size, frames=True):
 def ended(path, length, max_steps):
     """Whether the game itself ended the episode of `length` frames in `path`, before `max_steps`; cut, it went on unseen.
 
-    The original's files do not say it: there, length alone decides.
+    The original's files do not say it: there, length alone decides. Raises UserError, naming the file, where it cannot be read.
     """
-    with np.load(path, allow_pickle=False) as episode:
+    with _open_episode(path) as episode:
         return length < max_steps and ("done" not in episode or bool(episode["done"][-1]))
+
+
+@contextlib.contextmanager
+def _open_episode(path):
+    """The arrays of the npz `path`; what goes wrong in reading any of them is a BadEpisode."""
+    try:
+        with np.load(path, allow_pickle=False) as episode:
+            yield episode
+    except (OSError, ValueError, EOFError, LookupError, zipfile.BadZipFile, zlib.error) as error:
+        raise BadEpisode(path, f"cannot be read ({error})") from None
 
 
 def npy_header(file):

@@ -195,6 +195,9 @@ def test_an_episode_ends_where_the_game_says_so_before_its_longest(run, tmp_path
         name: [ended(tmp_path / f"{name}.npz", 9, longest) for longest in (9, 10)] for name in ("ended", "cut", "original")
     }
     assert found == {"ended": [False, True], "cut": [False, False], "original": [False, True]}
+    save_episode(tmp_path / "bad.npz", *arrays, [])
+    with pytest.raises(UserError, match="bad.npz cannot be read .*: remove it"):
+        ended(tmp_path / "bad.npz", 9, 10)
 
 
 def test_loss_carries_the_state_and_weighs_restarts(run):
