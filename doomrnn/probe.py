@@ -4,6 +4,9 @@ reconstructions.png has moments of recorded episodes that were kept from trainin
 does not see, M cannot dream of. dreams.png has dreams of one who does nothing, a row each, from their beginning to their end.
 For Doom, players who see nothing are timed in dreams and in the real game. A dream in which one of them lives much longer than
 in the game has a place to hide, and C will find it, whatever M's loss says.
+
+Last come recorded games, the run's own held-out ones and those of --games: how well V sees them, all frames and the last before
+an end, and how many of the ends M foresees. Give it games of agents: that is where C goes.
 """
 
 import os
@@ -16,24 +19,32 @@ from rundir import Atomic, Stage, need, world_keywords, write_json
 EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
 LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
 DREAMS = 128
+FORESEEN = ("recall", 0), ("false_alarms", 2)  # and the digits they are shown with, in percent
 
 
 def main(argv=None):
     command = CommandLine(__doc__, "dream")
     command.add("--episodes", type=int, default=32, help="real games a player (default: 32)")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
+    command.add(
+        "--games", metavar="RUN_DIR", nargs="+", default=[], help="also measure V and M on the recorded games of these runs"
+    )
+    command.add("--recorded", type=int, default=40, help="recorded games of each run (default: 40)")
     command.add_world_options()
     command.add_precision_option("what M dreams in")
     game, args = command.parse(argv)
-    if args.episodes < 1:
-        raise UserError(f"--episodes is {args.episodes}: give 1 or more")
+    for name in ("episodes", "recorded"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
     load_tensorflow(args.threads)
 
     from doomrnn.dream import load_dream
+    from doomrnn.foresight import foresight
     from vae.vae import load_vae
 
     vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
     game, dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
+    recordings = _recordings(game, args)
     keywords = world_keywords(game, args, args.run_dir)
     settings = {"temperature": dream.temperature, "episodes": args.episodes, "precision": args.precision, **keywords}
     with Stage(args.run_dir, "probe", settings, args.seed, compare=False) as stage:
@@ -45,6 +56,9 @@ def main(argv=None):
             lived = _players(game, dream, args, keywords)
             write_json(stage.path("players.json"), lived, indent=1)
             print(_table(lived, dream.temperature))
+        measured = {name: foresight(game, vae, dream.rnn, paths, args.seed) for name, paths in recordings.items()}
+        write_json(stage.path("recorded.json"), measured, indent=1)
+        print(_recorded_table(measured))
 
 
 def players(game, rng):
@@ -110,15 +124,44 @@ def _table(lived, temperature):
     return "\n".join(lines)
 
 
-def _reconstructions(game, run_dir, vae):
-    """An array of pictures: recorded frames in rows, each row above its reconstructions."""
-    from env.record import load_episode, split
+def _held_out(run_dir, game):
+    """The paths of the run's recorded episodes that were kept from training."""
+    from env.record import split
     from vae.frames import recorded
 
     paths = recorded(run_dir, game, skip_bad=True)[0]
-    held_out = split(paths)[1] or paths  # there may be one alone
+    return split(paths)[1] or paths  # there may be one alone
+
+
+def _recordings(game, args):
+    """{what they are: paths} of recorded games: the run's held-out ones, by the run that they were taken from, and --games'."""
+    from vae.frames import recorded
+
+    groups = {}
+    for path in _held_out(args.run_dir, game):
+        origin = os.path.basename(path).rpartition("-")[0]
+        groups.setdefault(f"held out, from {origin}" if origin else "held out", []).append(path)
+    for run_dir in args.games:
+        groups[run_dir] = recorded(run_dir, game, skip_bad=True)[0]
+    spread = {name: np.unique(np.linspace(0, len(paths) - 1, args.recorded).astype(int)) for name, paths in groups.items()}
+    return {name: [groups[name][i] for i in chosen] for name, chosen in spread.items()}
+
+
+def _recorded_table(measured):
+    lines = [f"{'recorded games':38} {'games':>6} {'V error':>8} {'at the end':>11} {'ends foreseen':>14} {'false alarms':>13}"]
+    for name, row in measured.items():
+        recall, false = ("" if row[key] is None else f"{row[key]:.{places}%}" for key, places in FORESEEN)
+        error = f"{row['error']:8.1f} {row['error_before_end']:11.1f}"
+        lines.append(f"{name:38} {row['episodes']:6} {error} {recall:>14} {false:>13}".rstrip())
+    return "\n".join(lines)
+
+
+def _reconstructions(game, run_dir, vae):
+    """An array of pictures: recorded frames in rows, each row above its reconstructions."""
+    from env.record import load_episode
+
     rows = []
-    for path in held_out[:EPISODES]:
+    for path in _held_out(run_dir, game)[:EPISODES]:
         obs, _ = load_episode(path, game.action_size)
         if game.predict_restart:
             obs = obs[-LAST:]

@@ -154,7 +154,8 @@ def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
 
 def test_world_model_is_looked_at(run, capsys):
     game, folder = run
-    doomrnn.probe.main([game, "--scale", "smoke", "--run-dir", folder, "--episodes", "2", "--threads", "1"])
+    command = [game, "--scale", "smoke", "--run-dir", folder, "--episodes", "2", "--threads", "1"]
+    doomrnn.probe.main([*command, "--games", folder, "--recorded", "3"])
     seen, dreams = (  # what this V, hardly trained, makes of dreams is grey
         np.uint8(matplotlib.image.imread(os.path.join(folder, "probe", name))[::2, ::2, :3] * 255.0 + 0.5)
         for name in ("reconstructions.png", "dreams.png")
@@ -162,6 +163,10 @@ def test_world_model_is_looked_at(run, capsys):
     assert seen.shape == (2 * 64, 12 * 64, 3) and dreams.shape == (6 * 64, 12 * 64, 3)
     held_out = list_episodes(os.path.join(folder, "record"))[-1]  # of four episodes the last is kept from training
     np.testing.assert_array_equal(seen[:64, -64:], load_episode(held_out, {"carracing": 3, "doom": 1}[game])[0][-1])
+    with open(os.path.join(folder, "probe", "recorded.json")) as file:
+        recorded = json.load(file)
+    assert {name: row["episodes"] for name, row in recorded.items()} == {"held out": 1, folder: 3}
+    assert all((row["false_alarms"] is None) == (game == "carracing") for row in recorded.values())
     if game == "doom":
         with open(os.path.join(folder, "probe", "players.json")) as file:
             lived = json.load(file)

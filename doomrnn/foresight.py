@@ -1,0 +1,74 @@
+"""How well V sees recorded games, and whether M, which is fed with them, foresees their ends.
+
+Held-out episodes of the run's own recording say little of where an agent goes: it meets what the random policy never met, and C
+finds each death that M does not foresee. So these are measured on recorded games of agents too.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+BEFORE_THE_END = 20  # frames, in which that which ends an episode is near
+ROWS = 16  # episodes that go through M together
+FRAMES = 250  # that go through V together
+
+
+def foresight(game, vae, rnn, paths, seed=0):
+    """{name: number} of the episodes in the files `paths` (env.record).
+
+    error: the squared error of V's reconstruction of a frame from mu, pixels in [0, 1], the mean over all frames.
+    error_before_end: the same over each episode's last 20 frames.
+    recall: the share of the episodes' deaths that M foresees with a logit above 0; an episode that was cut has none.
+    false_alarms: the share of the other steps with such a logit. Both are None where M predicts no restarts.
+
+    z is sampled, by `seed`, as in training and in play. Raises UserError, naming the file, where one cannot be read.
+    """
+    from env.record import ended, load_episode
+
+    rng = np.random.default_rng(seed)
+    code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
+    errors, before, episodes = [], [], []
+    for path in paths:
+        obs, action = load_episode(path, game.action_size)
+        parts = [code(obs[i : i + FRAMES]) for i in range(0, len(obs), FRAMES)]
+        mu, logvar, error = (np.concatenate(part) for part in zip(*parts, strict=True))
+        errors.append(error)
+        before.append(error[-BEFORE_THE_END:])
+        z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
+        episodes.append((z, action, ended(path, len(action), game.max_steps)))
+    numbers = {"episodes": len(paths), "frames": sum(len(error) for error in errors)}
+    numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
+    return numbers | dict(zip(("recall", "false_alarms"), _foreseen(rnn, episodes), strict=True))
+
+
+def _code(vae, frames):
+    """(mu (B,Z), logvar (B,Z), squared error (B,)) of frames (B,64,64,3) uint8."""
+    mu, logvar = vae.encode(frames)
+    error = tf.reduce_sum(tf.square(tf.cast(frames, tf.float32) / 255 - vae.decode(mu)), axis=(1, 2, 3))
+    return mu, logvar, error
+
+
+def _foreseen(rnn, episodes):
+    """(recall, false alarms) over episodes (z (T,Z), action (T,A), whether it ended); recall is None without a death."""
+    if not rnn.predict_restart:
+        return None, None
+    signature = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
+
+    @tf.function(input_signature=signature)
+    def alarms(z, action):  # (T,B)
+        first = tf.one_hot(tf.zeros(ROWS, tf.int32), tf.shape(z)[1])
+        hidden, _ = rnn.hidden(z, action, first)
+        return rnn.head(hidden).restart_logit > 0
+
+    episodes = sorted(episodes, key=lambda episode: len(episode[0]))  # of like lengths together: less padding
+    deaths = foreseen = steps = false = 0
+    for at in range(0, len(episodes), ROWS):
+        some = episodes[at : at + ROWS]
+        padded = [np.zeros((ROWS, len(some[-1][0]), part.shape[1]), np.float32) for part in some[0][:2]]
+        for row, episode in enumerate(some):
+            for array, part in zip(padded, episode, strict=False):
+                array[row, : len(part)] = part
+        for alarm, (z, _, death) in zip(alarms(*padded).numpy().T, some, strict=False):
+            last = len(z) - 1
+            deaths, foreseen = deaths + death, foreseen + (death and alarm[last])
+            steps, false = steps + last, false + alarm[:last].sum()
+    return (float(foreseen / deaths) if deaths else None), float(false / steps)

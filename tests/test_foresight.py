@@ -1,0 +1,71 @@
+"""What the probe says of recorded games, against V and M taken a frame and a step at a time."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import GAMES, UserError
+from doomrnn.foresight import BEFORE_THE_END, ROWS, foresight
+from env.record import save_episode
+from rnn.rnn import MDNRNN
+from vae.vae import ConvVAE
+
+LENGTHS = [5, 31, 12, 7, 24] + [9] * ROWS  # more than go through M together
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """V, M, the paths of episodes, and their arrays (obs, action, whether the player died)."""
+    tf.keras.utils.set_random_seed(3)
+    vae, rnn = ConvVAE(8), MDNRNN(8, 1, 16, 2, predict_restart=True)
+    rng = np.random.default_rng(3)
+    paths, episodes = [], []
+    for i, length in enumerate(LENGTHS):
+        obs = rng.integers(0, 256, (length, 64, 64, 3), np.uint8)
+        action = rng.uniform(-1, 1, (length, 1)).astype(np.float16)
+        done = np.arange(length) == length - 1 if i % 3 else np.zeros(length, bool)  # each third was cut
+        paths.append(str(tmp_path / f"{i}.npz"))
+        save_episode(paths[-1], obs, action, np.ones(length), done)
+        episodes.append((obs, action.astype(np.float32), bool(done[-1])))
+    return vae, rnn, paths, episodes
+
+
+def _alarms(rnn, z, action):
+    """Whether M expects an end after each step of one episode, with `step`."""
+    state, alarms = rnn.initial_state(1), []
+    for t in range(len(z)):
+        params, state = rnn.step(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))
+        alarms.append(bool(params.restart_logit[0] > 0))
+    return alarms
+
+
+def test_foresight_is_what_steps_one_by_one_show(recording):
+    vae, rnn, paths, episodes = recording
+    rng = np.random.default_rng(5)
+    errors, before, deaths, foreseen, others, false = [], [], 0, 0, 0, 0
+    for obs, action, died in episodes:
+        mu, logvar = (part.numpy() for part in vae.encode(obs))
+        error = ((obs / 255 - vae.decode(mu).numpy()) ** 2).sum((1, 2, 3))
+        errors.extend(error)
+        before.extend(error[-BEFORE_THE_END:])
+        z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
+        *rest, last = _alarms(rnn, z, action)
+        deaths, foreseen, others, false = deaths + died, foreseen + (died and last), others + len(rest), false + sum(rest)
+    assert 0 < foreseen < deaths and 0 < false < others  # else this would show nothing
+    seen = foresight(GAMES["doom"], vae, rnn, paths, seed=5)
+    assert (seen["episodes"], seen["frames"]) == (len(LENGTHS), sum(LENGTHS))
+    np.testing.assert_allclose([seen["error"], seen["error_before_end"]], [np.mean(errors), np.mean(before)], rtol=1e-4)
+    assert (seen["recall"], seen["false_alarms"]) == (foreseen / deaths, false / others)
+
+
+def test_what_the_car_does_not_have_is_none(recording):
+    vae, _, paths, _ = recording
+    seen = foresight(GAMES["doom"], vae, MDNRNN(8, 1, 16, 2), paths)
+    assert (seen["recall"], seen["false_alarms"]) == (None, None) and seen["error"] > 0
+
+
+def test_a_broken_episode_is_named(recording, tmp_path):
+    vae, rnn, paths, _ = recording
+    (tmp_path / "0.npz").write_bytes(b"no episode")
+    with pytest.raises(UserError, match="0.npz"):
+        foresight(GAMES["doom"], vae, rnn, paths)
