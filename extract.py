@@ -1,6 +1,7 @@
 """Record episodes of a policy in the real world: runs/GAME/record/, one compressed .npz each.
 
-The policy is the published random one, or with --agent a trained agent. Run again, it records what is missing.
+The policy is the published random one, or with --agent a trained agent, or with --explore both by turns. Run again, it records
+what is missing.
 
 A second round of learning, the article's iterative procedure, begins with what the first one's agent meets:
 
@@ -24,15 +25,27 @@ def main(argv=None):
     workers.add_option(command_line)
     command_line.add("--agent", metavar="RUN_DIR", help="play the trained agent of this run instead of the random policy")
     command_line.add(
+        "--explore",
+        metavar="SHARE",
+        type=float,
+        default=0,
+        help="of the agent's steps, the share that the random policy takes over",
+    )
+    command_line.add(
         "--with", metavar="RUN_DIR", dest="others", nargs="+", default=[], help="also have the episodes of these runs"
     )
     command_line.add_world_options()
     game, args = command_line.parse(argv)
+    if not 0 <= args.explore <= 1:
+        raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
+    if args.explore and not args.agent:
+        raise UserError("--explore is for agents, and without --agent all is random: give --agent RUN_DIR too")
     set_threads(1)
     pool = workers.start(args.num_worker, game.record_episodes, "episodes")
     keywords = world_keywords(game, args, args.agent)
     settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
     settings |= {"with": args.others} if args.others else {}
+    settings |= {"explore": args.explore} if args.explore else {}
     others = pool.together(lambda: _others(game, args, keywords))
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
         for prefix, paths in others.items() if pool.rank == 0 else ():
@@ -114,12 +127,14 @@ class _Agent:
         from controller.agent import load_controller
         from controller.rollout import ROWS, open_world
 
-        self.game, self.seed = game, args.seed
+        self.game, self.seed, self.explore = game, args.seed, args.explore
         mode, params = load_controller(args.agent, game)
         self.world = open_world("real", args.agent, game, ROWS, mode, **keywords)
         self.world.controller.set_params(params)
 
     def __call__(self, folder, indices):
+        from env.policies import exploration
+
         episodes, max_steps, full = {}, self.game.record_max_steps, self.game.record_full
 
         def watch(playing, frames, z, actions, rewards, dones):
@@ -131,7 +146,10 @@ class _Agent:
                     save_episode(episode_path(folder, indices[number]), *zip(*episodes.pop(number), strict=True))
 
         seeds = [episode_seeds(1, self.seed, RECORD, index)[0] for index in indices]
-        _, steps = self.world.rollout(self.world.controller.params, seeds, max_steps, full, watch)
+        rngs = [np.random.default_rng((seed, 2)) for seed in seeds]  # with 1 the noise is drawn that samples z
+        others = [exploration(self.game, rng, self.explore) for rng in rngs]
+        force = (lambda episode, t: others[episode](t)) if self.explore else None
+        _, steps = self.world.rollout(self.world.controller.params, seeds, max_steps, full, watch, force)
         return steps.tolist()
 
 

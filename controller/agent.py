@@ -24,15 +24,18 @@ class Agent:
         return self.rnn.initial_state(batch)
 
     @tf.function
-    def step(self, params, frames, noise, state, restart):
+    def step(self, params, frames, noise, state, restart, forced=None):
         """(z, actions, state) for frames (B,64,64,3) uint8 and noise (B,Z) from N(0, I).
 
         params (K, num_params) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
+        forced (B,A): what is done instead of C's actions, NaN where C decides.
         """
         z = self.vae.encode_sample(frames, noise)
         features = self.controller.features(z, state)
         features = tf.reshape(features, (params.shape[0], -1, features.shape[-1]))  # (K, E, F)
         actions = tf.reshape(self.controller.actions(features, params), (-1, self.game.action_size))
+        if forced is not None:
+            actions = tf.where(tf.math.is_nan(forced), actions, forced)
         state = self.rnn.advance(z, actions, state, restart if self.game.predict_restart else None)
         return z, actions, state
 

@@ -94,16 +94,17 @@ class RealWorld:
         """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E seeds)."""
         return sum((self._together(block, max_steps) for block in _blocks(units, self.at_once)), [])
 
-    def rollout(self, params, seeds, max_steps, full=False, watch=None):
+    def rollout(self, params, seeds, max_steps, full=False, watch=None, force=None):
         """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E episodes.
 
         full: go on after the game says it is over, up to max_steps.
+        force(episode, t): the action (A,) that is forced on C in step t of that episode, NaN where C decides.
         watch(episode, frames, z, actions, rewards, dones): called after each step with that step's arrays, which have a row for
         each game; episode (B,) is the number of the one that is played there, -1 where none is.
         """
-        return self._together([(params, seeds)], max_steps, full, watch)[0]
+        return self._together([(params, seeds)], max_steps, full, watch, force)[0]
 
-    def _together(self, units, max_steps, full=False, watch=None):
+    def _together(self, units, max_steps, full=False, watch=None, force=None):
         """The results of at most `at_once` units. Each has `episodes` rows; where one's episode is over the next one begins.
 
         Each episode's track or game, and the noise with which z is sampled, come from its own seed. The batch always has the
@@ -120,6 +121,7 @@ class RealWorld:
         frames = np.zeros((rows, 64, 64, 3), np.uint8)
         episode, played, begins = np.full(rows, -1), np.zeros(rows, int), np.zeros(rows, np.float32)
         rewards, dones = np.zeros(rows), np.zeros(rows, bool)
+        forced = None if force is None else np.full((rows, game.action_size), np.nan, np.float32)
 
         def seat(row):
             """Begin the next episode of the row's unit; without one the row goes on unseen."""
@@ -137,10 +139,14 @@ class RealWorld:
         while (episode >= 0).any():
             if begins.any():
                 state = tuple(part * (1 - begins)[:, None] for part in state)
-            z, actions, state = self.agent.step(params, frames, noise[np.arange(rows), played], state, tf.constant(begins))
+            playing = np.flatnonzero(episode >= 0)
+            for row in playing if force else ():
+                forced[row] = force(episode[row], played[row])
+            z, actions, state = self.agent.step(
+                params, frames, noise[np.arange(rows), played], state, tf.constant(begins), forced
+            )
             actions, seen = actions.numpy(), frames if watch is None else frames.copy()
             begins[:] = 0
-            playing = np.flatnonzero(episode >= 0)
             for row in playing:
                 frames[row], rewards[row], terminated, truncated, _ = self.worlds[row].step(actions[row])
                 dones[row] = terminated or truncated

@@ -56,6 +56,24 @@ def uniform_policy(game, rng):
     return _uniform(_LOWEST[game.name], game, rng)
 
 
+def exploration(game, rng, share):
+    """What the random policy of `extraction_policy` forces on an agent in one episode: actions, NaN where the agent decides.
+
+    Who decides is drawn anew after 1 to `record_hold` frames; it is the random policy with the probability `share`.
+    """
+    act, until, forced = extraction_policy(game, rng), 0, False
+    free = np.full(game.action_size, np.nan, np.float32)
+
+    def force(t):
+        nonlocal until, forced
+        if t == until:
+            until, forced = t + int(rng.integers(1, game.record_hold + 1)), rng.random() < share
+        action = act(t)
+        return action if forced else free
+
+    return force
+
+
 def play(world, act, seed, max_steps, full=False):
     """One episode of act(t) -> (A,) in a bare environment: (obs (T,64,64,3), actions (T,A), rewards (T,), dones (T,))."""
     frame, _ = world.reset(seed=seed)

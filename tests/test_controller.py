@@ -177,3 +177,42 @@ def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precisio
             assert all(np.array_equal(a, b) for a, b in zip(ours, own, strict=True))
         seen = watched
     world.close()
+
+
+def test_forced_actions_are_played_and_remembered(doom_run):
+    """In one of two games C's actions of five steps are forced: until then, and in the other, nothing is different."""
+    world = open_world("real", doom_run, scaled("doom"), 2)
+    params = np.random.default_rng(0).normal(0, 0.3, world.controller.num_params)
+
+    def force(episode, t):
+        return [-0.9 if t % 2 else 0.9] if episode == 1 and 10 <= t < 15 else [np.nan]
+
+    def played(force):
+        actions = {0: [], 1: []}
+
+        def watch(episode, frames, z, acted, rewards, dones):
+            for row in np.flatnonzero(episode >= 0):
+                actions[episode[row]].append(float(acted[row, 0]))
+
+        world.rollout(params, [0, 1], 60, watch=watch, force=force)
+        return actions
+
+    free, forced = played(None), played(force)
+    assert forced[0] == free[0] and forced[1][:10] == free[1][:10]
+    np.testing.assert_allclose(forced[1][10:15], [0.9, -0.9, 0.9, -0.9, 0.9], rtol=1e-6)
+    assert forced[1][15] != free[1][15]
+    world.close()
+
+
+def test_memory_advances_by_the_forced_action(doom_run):
+    world = open_world("real", doom_run, scaled("doom"), 2)
+    agent, rng = world.agent, np.random.default_rng(0)
+    frames, noise = rng.integers(0, 256, (2, 64, 64, 3), np.uint8), rng.normal(size=(2, 64)).astype(np.float32)
+    params = rng.normal(0, 0.3, (1, world.controller.num_params)).astype(np.float32)
+    begins, forced = np.ones(2, np.float32), np.array([[0.5], [np.nan]], np.float32)
+    z, actions, (h, _) = agent.step(params, frames, noise, agent.initial_state(2), begins, forced)
+    _, free, (free_h, _) = agent.step(params, frames, noise, agent.initial_state(2), begins)
+    assert actions[0, 0] == 0.5 != free[0, 0] and actions[1, 0] == free[1, 0]
+    expected, _ = agent.rnn.advance(z, actions, agent.initial_state(2), begins)
+    np.testing.assert_allclose(h, expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(h[0], free_h[0])

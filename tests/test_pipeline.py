@@ -182,6 +182,43 @@ def test_trained_agent_can_be_recorded(run, tmp_path):
     assert all((np.abs(action) <= 1).all() for _, action in episodes)
 
 
+def test_a_recorded_agent_can_explore(run, tmp_path):
+    """With a share of 1 all is the random policy's; with half of it the agent's own actions come between."""
+    game, folder = run
+    played = {}
+    for share in ("0", "0.5", "1"):
+        command = [
+            game,
+            "--scale",
+            "smoke",
+            "--agent",
+            folder,
+            "--run-dir",
+            str(tmp_path / share),
+            "-n",
+            "1",
+            "--episodes",
+            "1",
+        ]
+        extract.main([*command, "--explore", share])
+        obs, played[share] = load_episode(tmp_path / share / "record" / "000000.npz", {"carracing": 3, "doom": 1}[game])
+        assert np.isfinite(played[share]).all() and len(obs) == len(played[share])
+    assert not np.array_equal(played["0"], played["1"])
+    length = min(len(part) for part in played.values())
+    taken = (played["0.5"][:length] == played["1"][:length]).all(axis=1).mean()
+    assert 0 < taken < 1
+    with pytest.raises(UserError, match="explore=0.5, not 1"):
+        extract.main([*command, "--run-dir", str(tmp_path / "0.5"), "--explore", "1"])
+
+
+@pytest.mark.parametrize(
+    "options", [["--explore", "1.5", "--agent", "x"], ["--explore", "nan", "--agent", "x"], ["--explore", "0.5"]]
+)
+def test_impossible_exploration_is_refused(options):
+    with pytest.raises(UserError, match="--explore"):
+        extract.main(["doom", *options])
+
+
 def test_a_second_round_has_the_episodes_of_the_first(run, tmp_path):
     """--with: one recorded episode more, and the first run's beside it, for V and M to be trained on together."""
     game, folder = run

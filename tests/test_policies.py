@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import env
 from config import GAMES
-from env.policies import extraction_policy, uniform_policy
+from env.policies import exploration, extraction_policy, uniform_policy
 
 CAR, DOOM = GAMES["carracing"], GAMES["doom"]
 
@@ -64,3 +65,19 @@ def test_uniform_policies_fill_the_action_space():
         np.testing.assert_allclose(actions.min(axis=0), space.low, atol=0.01)
         np.testing.assert_allclose(actions.max(axis=0), space.high, atol=0.01)
         np.testing.assert_allclose(actions.mean(axis=0), (space.low + space.high) / 2, atol=0.03)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 1])
+def test_exploration_takes_its_share_of_the_steps(share):
+    """In turns of 1 to record_hold frames, whose actions are the random policy's; elsewhere NaN leaves the agent alone."""
+    game = replace(DOOM, record_hold=20)
+    force = exploration(game, np.random.default_rng(0), share)
+    actions = np.array([force(t) for t in range(20_000)])
+    forced = ~np.isnan(actions[:, 0])
+    assert actions.shape == (20_000, 1) and abs(forced.mean() - share) < 0.03
+    if share == 0.3:
+        turns = np.diff(np.flatnonzero(np.diff(forced, prepend=2)))
+        assert turns.min() == 1 and np.median(turns) > 5
+    if share:
+        _, drawn = _runs(actions[forced, 0])
+        assert abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1 / np.sqrt(3)) < 0.03
