@@ -1,12 +1,14 @@
 """The benchmarks run to their end and give the numbers that they promise; how large these are is not for a test to say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import run_script
 
 from bench import measure
+from config import scaled
 
 
 def test_worlds_reports_ratios_rates_and_parts(tmp_path):
@@ -36,3 +38,23 @@ def test_rates_count_work_by_the_clock_or_by_their_own_seconds(monkeypatch):
     assert calls == ["a", "b"] * 3  # once to warm up, and then in turns
     assert measured == {"by the clock": [30, 30], "by its own": [6, 6]}
     assert measure.ratio(measured, "by the clock", "by its own") == pytest.approx(5)
+
+
+def test_jax_dreams_the_same_dreams(doom_run):
+    """Chance is another, so over many dreams: of eight controllers, each at two temperatures, the lengths agree."""
+    pytest.importorskip("jax", reason="jax is not installed: bench.search_jax needs it")
+    from bench.search_jax import rollouts
+    from controller.rollout import open_world
+    from doomrnn.world_model import load_initial_z, load_memory
+
+    game = replace(scaled("doom"), controller_population=8, controller_episodes=256, dream_max_steps=100)
+    sized, rnn = load_memory(doom_run, game)
+    evolve, _ = rollouts(sized, rnn, load_initial_z(doom_run, sized), temperatures := [0.5, 1.5])
+    candidates = np.random.default_rng(0).normal(0, 1, (8, sized.z_size + 2 * sized.rnn_size))
+    theirs = evolve(np.array([candidates, candidates]), 0, 1)
+    for temperature, lengths in zip(temperatures, theirs, strict=True):
+        world = open_world("dream", doom_run, game, 256, temperature=temperature)
+        ours = [world.rollout(params, range(256), 100)[1] for params in candidates]
+        error = np.std(ours, axis=1) * np.sqrt(2 / 256)
+        assert (np.abs(np.mean(ours, axis=1) - lengths) < 4 * error + 0.01).all()
+    assert np.ptp(theirs) > 5
