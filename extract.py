@@ -146,9 +146,14 @@ class _Agent:
                     save_episode(episode_path(folder, indices[number]), *zip(*episodes.pop(number), strict=True))
 
         seeds = [episode_seeds(1, self.seed, RECORD, index)[0] for index in indices]
-        rngs = [np.random.default_rng((seed, 2)) for seed in seeds]  # with 1 the noise is drawn that samples z
-        others = [exploration(self.game, rng, self.explore) for rng in rngs]
-        force = (lambda episode, t: others[episode](t)) if self.explore else None
+        force = None
+        if self.explore:
+            rngs = [np.random.default_rng((seed, 2)) for seed in seeds]  # with 1 the noise is drawn that samples z
+            explorers = [exploration(self.game, rng, self.explore) for rng in rngs]
+
+            def force(episode, t):
+                return explorers[episode](t)
+
         _, steps = self.world.rollout(self.world.controller.params, seeds, max_steps, full, watch, force)
         return steps.tolist()
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 BEFORE_THE_END = 20  # frames, in which that which ends an episode is near
 ROWS = 16  # episodes that go through M together
-FRAMES = 250  # that go through V together
 
 
 def foresight(game, vae, rnn, paths, seed=0):
@@ -23,13 +22,14 @@ def foresight(game, vae, rnn, paths, seed=0):
     z is sampled, by `seed`, as in training and in play. Raises UserError, naming the file, where one cannot be read.
     """
     from env.record import ended, load_episode
+    from rnn.series import ENCODE_FRAMES
 
     rng = np.random.default_rng(seed)
     code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
     errors, before, episodes = [], [], []
     for path in paths:
         obs, action = load_episode(path, game.action_size)
-        parts = [code(obs[i : i + FRAMES]) for i in range(0, len(obs), FRAMES)]
+        parts = [code(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
         mu, logvar, error = (np.concatenate(part) for part in zip(*parts, strict=True))
         errors.append(error)
         before.append(error[-BEFORE_THE_END:])

@@ -44,11 +44,12 @@ def main(argv=None):
 
     vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
     game, dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
-    recordings = _recordings(game, args)
+    held_out = _held_out(args.run_dir, game)
+    recordings = _recordings(game, args, held_out)
     keywords = world_keywords(game, args, args.run_dir)
     settings = {"temperature": dream.temperature, "episodes": args.episodes, "precision": args.precision, **keywords}
     with Stage(args.run_dir, "probe", settings, args.seed, compare=False) as stage:
-        _save(stage.path("reconstructions.png"), _reconstructions(game, args.run_dir, vae))
+        _save(stage.path("reconstructions.png"), _reconstructions(game, held_out, vae))
         _save(stage.path("dreams.png"), _pictures(game, dream, vae))
         print(f"{stage.path('reconstructions.png')}: recorded frames, and V's reconstruction below each")
         print(f"{stage.path('dreams.png')}: dreams of one who does nothing, from left to right")
@@ -133,18 +134,17 @@ def _held_out(run_dir, game):
     return split(paths)[1] or paths  # there may be one alone
 
 
-def _recordings(game, args):
+def _recordings(game, args, held_out):
     """{what they are: paths} of recorded games: the run's held-out ones, by the run that they were taken from, and --games'."""
-    from vae.frames import recorded
+    from vae.frames import evenly, recorded
 
     groups = {}
-    for path in _held_out(args.run_dir, game):
+    for path in held_out:
         origin = os.path.basename(path).rpartition("-")[0]
         groups.setdefault(f"held out, from {origin}" if origin else "held out", []).append(path)
     for run_dir in args.games:
         groups[run_dir] = recorded(run_dir, game, skip_bad=True)[0]
-    spread = {name: np.unique(np.linspace(0, len(paths) - 1, args.recorded).astype(int)) for name, paths in groups.items()}
-    return {name: [groups[name][i] for i in chosen] for name, chosen in spread.items()}
+    return {name: [paths[i] for i in evenly(len(paths), args.recorded)] for name, paths in groups.items()}
 
 
 def _recorded_table(measured):
@@ -156,12 +156,12 @@ def _recorded_table(measured):
     return "\n".join(lines)
 
 
-def _reconstructions(game, run_dir, vae):
-    """An array of pictures: recorded frames in rows, each row above its reconstructions."""
+def _reconstructions(game, paths, vae):
+    """An array of pictures: frames recorded in the files `paths` in rows, each row above its reconstructions."""
     from env.record import load_episode
 
     rows = []
-    for path in _held_out(run_dir, game)[:EPISODES]:
+    for path in paths[:EPISODES]:
         obs, _ = load_episode(path, game.action_size)
         if game.predict_restart:
             obs = obs[-LAST:]

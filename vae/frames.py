@@ -132,9 +132,14 @@ class FrameStream:
             rest = rest[whole:]
 
 
+def evenly(count, most):
+    """Up to `most` of the indices 0 to count - 1, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, most).astype(int)) if count else np.empty(0, int)
+
+
 def held_out_frames(paths, action_size, batch, skip_bad=False):
     """At most 2000 frames (N,64,64,3) uint8, evenly from at most 40 episodes of `paths`; N % batch == 0 if N > batch."""
-    paths = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, HELD_OUT_EPISODES).astype(int))] if paths else []
+    paths = [paths[i] for i in evenly(len(paths), HELD_OUT_EPISODES)]
     frames = [np.empty((0, *FRAME_SHAPE), np.uint8)]
     for path in paths:
         try:
@@ -142,7 +147,7 @@ def held_out_frames(paths, action_size, batch, skip_bad=False):
         except BadEpisode as error:
             _skip(error, skip_bad)
             continue
-        frames.append(obs[np.unique(np.linspace(0, len(obs) - 1, HELD_OUT_FRAMES // len(paths)).astype(int))])
+        frames.append(obs[evenly(len(obs), HELD_OUT_FRAMES // len(paths))])
     frames = np.concatenate(frames)
     return frames[: len(frames) // batch * batch] if len(frames) > batch else frames
 
