@@ -42,8 +42,8 @@ def main(argv=None):
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
             print(table(game.name, args.world, measured))
-            if args.world == "dream" and not game.dream_reward:
-                print(f"A dream of {game.name} has no reward: --video shows how C drives in it.")
+            if _drives_in_dream(game, args):
+                print(_told(measured["this agent"]))
             _write(game, args, stage, settings, measured, seeds)
             if args.video:
                 _film(game, args, world, seeds[0])
@@ -89,6 +89,11 @@ def _parse(argv):
         game = replace(game, dream_temperature=learned.get("dream_temperature", game.dream_temperature))
     if args.max_steps is None:
         args.max_steps = game.max_steps if args.world == "real" else game.dream_max_steps
+    if _drives_in_dream(game, args):
+        from env.on_road import LEFT, WIDE
+
+        if args.max_steps < WIDE + LEFT:
+            raise UserError(f"--max-steps is {args.max_steps}: a car's dream needs {WIDE + LEFT} to be judged, give as many")
     return game, args
 
 
@@ -113,6 +118,8 @@ def _measure(game, args, keywords, world, pool):
 
     purpose = {"test": TEST, "validation": VALIDATION}[args.split]
     seeds = episode_seeds(args.episodes, args.seed, purpose)
+    if _drives_in_dream(game, args):
+        return {"this agent": _drive(game, args, world, pool, seeds)}, seeds
     measured = {"this agent": summary(*run_episodes(pool, world, world.controller.params, seeds, args.max_steps))}
     if args.baseline:
         bare = env.make(game, **keywords)
@@ -125,6 +132,38 @@ def _measure(game, args, keywords, world, pool):
             measured[f"random, {name}"] = summary(*zip(*pool.map(score, seeds), strict=True))
         bare.close()
     return measured, seeds
+
+
+def _drives_in_dream(game, args):
+    """A dream without a reward is scored by how long the car stays on its road."""
+    return args.world == "dream" and not game.dream_reward
+
+
+def _drive(game, args, world, pool, seeds):
+    """The summary of dreams in which the score is the steps until the car leaves the road, with "on_road", a share, of each."""
+    from controller.report import summary
+    from controller.rollout import watch_dreams
+    from env.on_road import driven, on_road
+    from rundir import need
+    from vae.vae import load_vae
+
+    vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
+
+    def drive(part):
+        rows = np.resize(part, ROWS)  # the batch is full, always
+        on = [on_road(vae.pictures(z)) for z, _ in watch_dreams(world, rows, args.max_steps)]
+        return [(*row, len(on)) for row in zip(*driven(on), strict=True)][: len(part)]
+
+    results = pool.map(drive, [seeds[i : i + ROWS] for i in range(0, len(seeds), ROWS)])
+    scores, shares, steps = zip(*sum(results, []), strict=True)
+    return summary(scores, steps) | {"on_road": [float(share) for share in shares]}
+
+
+def _told(drive):
+    return (
+        "A dream of this game has no reward: the score is the steps until the car leaves the road, as V's decoder shows it "
+        f"(of at most {max(drive['steps'])}); it is on the road in {np.mean(drive['on_road']):.1%} of all frames."
+    )
 
 
 def _random_policies(game):
@@ -158,7 +197,7 @@ def _write(game, args, stage, settings, measured, seeds):
 def _film(game, args, world, seed):
     """One episode: the frame and V's reconstruction beside it; in the dream, the decoded dream."""
     from controller.report import write_video
-    from controller.rollout import film_dream
+    from controller.rollout import watch_dreams
     from rundir import need
     from vae.vae import load_vae
 
@@ -172,7 +211,7 @@ def _film(game, args, world, seed):
         world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)
     else:
         vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
-        pictures = film_dream(world, vae, seed, args.max_steps)
+        pictures = [vae.pictures(z)[0] for z, _ in watch_dreams(world, [seed], args.max_steps)]
     pictures = [picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1) for picture in pictures]
     with Atomic(args.video) as temporary:
         write_video(temporary, pictures, game.frames_per_second)

@@ -30,6 +30,8 @@ def main(argv=None):
         raise UserError(
             "this searches in Doom's dreams, at temperatures above 0: leave out the game, and give such temperatures"
         )
+    if os.path.exists(os.path.join(args.out, "search.json")):
+        raise UserError(f"{args.out} has a search already: give another --out, or remove it")
     if not importlib.util.find_spec("jax"):
         raise UserError(
             "jax is not installed: `pip install jax`, or train.py, which searches without it, one temperature at a time"

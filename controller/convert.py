@@ -67,6 +67,8 @@ def import_folder(game, folder, run_dir, controller=None, world=None):
     """
     found = legacy.find(folder, controller)
     needed = {"real": ("vae", "rnn", "controller"), "dream": ("rnn", "initial_z", "controller"), None: ()}[world]
+    if world == "dream" and not game.dream_reward:
+        needed += ("vae",)  # such a dream is scored by what V's decoder shows of it
     missing = [what for what in needed if what not in found]
     if not missing and not found.keys() & {"vae", "rnn", "controller"}:
         missing = ["vae"]

@@ -171,17 +171,17 @@ class RealWorld:
         self.worlds = []
 
 
-def film_dream(world, vae, seed, max_steps):
-    """The decoded frames, each (64,64,3) uint8, of one dream of a DreamWorld's controller."""
-    seeds = tf.constant([seed], tf.uint32)
-    params = tf.constant(world.controller.params[None], tf.float32)
+def watch_dreams(world, seeds, max_steps):
+    """Yields (z (B,Z), alive (B,) bool) before each step of a DreamWorld's controller in B dreams, until all are over."""
+    count, seeds = len(seeds), tf.constant(seeds, tf.uint32)
+    params = tf.constant(np.tile(world.controller.params, (count, 1)), tf.float32)
     act = tf.function(world.controller.row_actions, jit_compile=True)
     z, state = world.dream.start(seeds)
-    pictures = []
+    alive = np.ones(count, bool)
     for t in range(max_steps):
-        pictures.append(vae.pictures(z)[0])
+        yield z, alive
         actions = act(features(world.controller.mode, z, state), params)
-        z, state, died = world.dream.step(z, actions, state, seeds, tf.constant([t]))
-        if died[0]:
-            break
-    return pictures
+        z, state, died = world.dream.step(z, actions, state, seeds, tf.fill([count], t))
+        alive = alive & ~died.numpy()
+        if not alive.any():
+            return

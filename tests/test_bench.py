@@ -8,7 +8,7 @@ import pytest
 from conftest import run_script
 
 from bench import measure
-from config import scaled
+from config import UserError, scaled
 
 
 def test_worlds_reports_ratios_rates_and_parts(tmp_path):
@@ -58,3 +58,12 @@ def test_jax_dreams_the_same_dreams(doom_run):
         error = np.std(ours, axis=1) * np.sqrt(2 / 256)
         assert (np.abs(np.mean(ours, axis=1) - lengths) < 4 * error + 0.01).all()
     assert np.ptp(theirs) > 5
+
+
+def test_search_in_jax_writes_over_no_other(tmp_path):
+    from bench import search_jax
+
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(UserError, match="has a search already"):
+        search_jax.main(["--out", str(tmp_path)])
+    assert (tmp_path / "search.json").read_text() == "{}"

@@ -143,13 +143,17 @@ def test_video_shows_frame_and_reconstruction(run, tmp_path):
 def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
     game, folder = run
     evaluate.main(
-        [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--episodes", "3", "--max-steps", "20"]
+        [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--episodes", "3", "--max-steps", "80"]
         + ["--video", str(tmp_path / "dream.mp4")]
     )
     with open(os.path.join(folder, "evaluate", "dream-test.json")) as file:
         result = json.load(file)
     assert result["temperature"] == {"carracing": 0.7, "doom": 1.15}[game]
     assert _film(tmp_path / "dream.mp4") == (256, 256, result["steps"][0])
+    if game == "carracing":  # without a reward it is scored by its road; what this V, hardly trained, decodes has none
+        assert result["steps"] == [80] * 3 and result["scores"] == [50.0] * 3 and result["on_road"] == [0.0] * 3
+        with pytest.raises(UserError, match="needs 75"):
+            evaluate.main([game, "--run-dir", folder, "-n", "1", "--world", "dream", "--max-steps", "74"])
 
 
 def test_world_model_is_looked_at(run, capsys):
@@ -244,7 +248,7 @@ def test_several_searches_share_v_and_m(run):
     )
     with open(os.path.join(folder, "controller-cold", "best.json")) as file:
         params, score = json.load(file)
-    dream = [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--max-steps", "20", "--episodes", "2"]
+    dream = [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--max-steps", "80", "--episodes", "2"]
     for options, temperature in ((["--name", "cold"], 0.3), (["--name", "cold", "--temperature", "0.9"], 0.9)):
         evaluate.main([*dream, *options])
         with open(os.path.join(folder, "evaluate", "dream-test-cold.json")) as file:
