@@ -25,7 +25,7 @@ def main(argv=None):
     if args.history:
         from controller.plots import compare
 
-        print(compare(args.history, args.out))
+        print(compare(args.history, args.out, args.cores))
         return
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
@@ -64,6 +64,7 @@ def _parse(argv):
     add("--json", metavar="FILE", help="also write the results here")
     add("--history", nargs="+", metavar="FILE", help="only draw hist.json and hist_best.json files, the original's or ours")
     add("--out", metavar="FILE.png", help="the picture that --history draws")
+    add("--cores", metavar="N", type=int, nargs="+", help="cores of each of its runs, or of all: compare by core-hours")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in, and M dreams in")
@@ -73,6 +74,8 @@ def _parse(argv):
         raise UserError("--legacy and --pretrained are two agents: give one of them")
     if bool(args.history) != bool(args.out):
         raise UserError("--history and --out go together: give --history FILE ... --out FILE.png")
+    if args.cores and not args.history:
+        raise UserError("--cores is for --history: give both, or neither")
     if args.name and (args.legacy or args.controller):
         raise UserError("--name, --legacy and --controller choose different controllers: leave out --name")
     if args.episodes < 1:

@@ -1,4 +1,4 @@
-"""Training histories over each other: a table at equal generations, and a picture by generation and by hours.
+"""Training histories over each other: a table at equal generations, and a picture by generation and by hours or core-hours.
 
 A file is what train.py writes, the original's or this one (controller.history): hist.json, a row a generation, or
 hist_best.json, a row for each evaluation of the CMA mean. Its rows tell which.
@@ -21,6 +21,7 @@ NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, e
 class History:
     """N rows of a file. generations, hours and scores are (N,) float64.
 
+    hours: on the clock, or, where the cores are known, core-hours.
     scores: the population's mean, with its deviation in deviations (N,); or the CMA mean's score, and deviations is None.
     """
 
@@ -38,8 +39,11 @@ class History:
         return nearest if distances[nearest] <= usual / 2 else None
 
 
-def read_history(path):
-    """The History in `path`. Raises UserError, naming the file, where it is missing or not that of a training run."""
+def read_history(path, cores=1):
+    """The History in `path`, its hours times `cores`.
+
+    Raises UserError, naming the file, where it is missing or not that of a training run.
+    """
     if not os.path.exists(path):
         raise UserError(f"{path} is missing: give hist.json or hist_best.json files of training runs")
     rows = read_json(path)
@@ -53,7 +57,7 @@ def read_history(path):
     evaluations = kinds == {"hist_best"}
     generations, seconds, *_ = columns = np.array([row[:2] + row[3::2] if evaluations else row for row in rows], float).T
     # A log axis has no place for the 0 of a first generation that took less than a second.
-    hours = np.maximum(seconds, 1) / 3600
+    hours = np.maximum(seconds, 1) / 3600 * cores
     if evaluations:
         return History(path, generations, hours, columns[3], None)
     return History(path, generations, hours, columns[2], columns[5])
@@ -83,12 +87,15 @@ def labels(paths):
     return list(paths)
 
 
-def table(histories):
-    """Lines of text: scores and hours at GENERATIONS, a column for each History; another generation in brackets."""
+def table(histories, unit="hours"):
+    """Lines of text: scores and hours at GENERATIONS, a column for each History; another generation in brackets.
+
+    unit: what to call the hours, "hours" or "core-hours".
+    """
     names = labels([history.path for history in histories])
     what = ["CMA mean" if history.deviations is None else "mean of the population" for history in histories]
     lines = [f"[{i}] {name}: {score}" for i, (name, score) in enumerate(zip(names, what, strict=True), 1)]
-    lines += ["", "generation" + "".join(f" {f'[{i}] score':>18} {'hours':>9}" for i in range(1, len(histories) + 1))]
+    lines += ["", "generation" + "".join(f" {f'[{i}] score':>17} {unit:>10}" for i in range(1, len(histories) + 1))]
     for generation in GENERATIONS:
         cells = [_cell(history, generation) for history in histories]
         if any(cells):
@@ -102,11 +109,11 @@ def _cell(history, generation):
         return ""
     found = int(history.generations[row])
     where = "" if found == generation else f"({found}) "
-    return f" {where + f'{history.scores[row]:.1f}':>18} {history.hours[row]:9.3f}"
+    return f" {where + f'{history.scores[row]:.1f}':>17} {history.hours[row]:10.3f}"
 
 
-def draw(histories):
-    """A matplotlib Figure: scores by generation and by hours, with a band of one deviation where there is a population.
+def draw(histories, unit="hours"):
+    """A matplotlib Figure: scores by generation and by `unit`, with a band of one deviation where there is a population.
 
     The two files of one run have one colour.
     """
@@ -127,7 +134,7 @@ def draw(histories):
                 low, high = history.scores - history.deviations, history.scores + history.deviations
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     by_generation.set_ylabel("score")
-    for axes, name in ((by_generation, "generation"), (by_hours, "hours")):
+    for axes, name in ((by_generation, "generation"), (by_hours, unit)):
         axes.set(xlabel=name, xscale="log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
@@ -139,20 +146,26 @@ def _run(history):
     return history.path.replace("hist_best", "hist")
 
 
-def compare(paths, out):
+def compare(paths, out, cores=None):
     """Draw the histories in `paths` into the picture `out`, and return their table.
 
-    Raises UserError for a file that is no history, and for an `out` that cannot be written or is no kind of picture.
+    cores: those of each run, or one number for all, to compare by core-hours.
+    Raises UserError for a file that is no history, for an `out` that cannot be written or is no kind of picture, and for cores
+    that are not as many as there are files, or below 1.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
     if Path(out).suffix.lower()[1:] not in FigureCanvasBase.get_supported_filetypes():
         raise UserError(f"--out is {out}: give a name that ends in .png, .pdf or .svg")
-    histories = [read_history(path) for path in paths]
-    figure = draw(histories)
+    unit = "core-hours" if cores else "hours"
+    cores = cores or [1]
+    if len(cores) not in (1, len(paths)) or min(cores) < 1:
+        raise UserError(f"--cores has {cores} for {len(paths)} histories: give one number of cores for each, or one for all")
+    histories = [read_history(path, count) for path, count in zip(paths, np.resize(cores, len(paths)), strict=True)]
+    figure = draw(histories, unit)
     try:
         with Atomic(out) as temporary:
             figure.savefig(temporary, dpi=120)
     except (OSError, RuntimeError) as error:  # the latter from the backend of .pgf, where there is no TeX
         raise UserError(f"{out} cannot be written ({getattr(error, 'strerror', error)}): choose another --out") from None
-    return table(histories)
+    return table(histories, unit)

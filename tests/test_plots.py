@@ -125,6 +125,17 @@ def test_the_table_puts_files_side_by_side_and_names_another_generation(run):
     assert re.search(r"^ +10 +\(8\) 92\.0 +0\.201 +101\.0", text, re.MULTILINE)
 
 
+def test_cores_turn_hours_into_core_hours(run, tmp_path):
+    paths = [str(run / "hist.json")] * 2
+    text = compare(paths, str(tmp_path / "out.png"), cores=[2, 64])
+    assert "core-hours" in text and cells(text, 0)[10] == (101.0, 0.503) and cells(text, 1)[10] == (101.0, 16.089)
+    assert cells(compare(paths, str(tmp_path / "out.png"), cores=[3]), 1)[10] == (101.0, 0.754)
+    assert draw([read_history(paths[0], 2)], "core-hours").axes[1].get_xlabel() == "core-hours"
+    for wrong in ([1, 2, 3], [2, 0]):
+        with pytest.raises(UserError, match="--cores"):
+            compare(paths, str(tmp_path / "out.png"), cores=wrong)
+
+
 def test_a_first_generation_of_no_second_is_drawn(run):
     rows = json.loads((run / "hist.json").read_text())[:1]
     rows[0][1] = 0
