@@ -154,7 +154,7 @@ def _drive(game, args, world, pool, seeds):
 
     def drive(part):
         rows = np.resize(part, ROWS)  # the batch is full, always
-        on = [on_road(vae.pictures(z)) for z, _ in watch_dreams(world, rows, args.max_steps)]
+        on = [on_road(vae.pictures(z)) for z in watch_dreams(world, rows, args.max_steps)]
         return [(*row, len(on)) for row in zip(*driven(on), strict=True)][: len(part)]
 
     results = pool.map(drive, [seeds[i : i + ROWS] for i in range(0, len(seeds), ROWS)])
@@ -214,7 +214,7 @@ def _film(game, args, world, seed):
         world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)
     else:
         vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
-        pictures = [vae.pictures(z)[0] for z, _ in watch_dreams(world, [seed], args.max_steps)]
+        pictures = [vae.pictures(z)[0] for z in watch_dreams(world, [seed], args.max_steps)]
     pictures = [picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1) for picture in pictures]
     with Atomic(args.video) as temporary:
         write_video(temporary, pictures, game.frames_per_second)

@@ -172,14 +172,14 @@ class RealWorld:
 
 
 def watch_dreams(world, seeds, max_steps):
-    """Yields (z (B,Z), alive (B,) bool) before each step of a DreamWorld's controller in B dreams, until all are over."""
+    """Yields z (B,Z) before each step of a DreamWorld's controller in B dreams, until all are over."""
     count, seeds = len(seeds), tf.constant(seeds, tf.uint32)
     params = tf.constant(np.tile(world.controller.params, (count, 1)), tf.float32)
     act = tf.function(world.controller.row_actions, jit_compile=True)
     z, state = world.dream.start(seeds)
     alive = np.ones(count, bool)
     for t in range(max_steps):
-        yield z, alive
+        yield z
         actions = act(features(world.controller.mode, z, state), params)
         z, state, died = world.dream.step(z, actions, state, seeds, tf.fill([count], t))
         alive = alive & ~died.numpy()
