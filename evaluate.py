@@ -146,11 +146,10 @@ def _drive(game, args, world, pool, seeds):
     """The summary of dreams in which the score is the steps until the car leaves the road, with "on_road", a share, of each."""
     from controller.report import summary
     from controller.rollout import watch_dreams
+    from doomrnn.world_model import load_vision
     from env.on_road import driven, on_road
-    from rundir import need
-    from vae.vae import load_vae
 
-    vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
+    vae = load_vision(args.run_dir, game)
 
     def drive(part):
         rows = np.resize(part, ROWS)  # the batch is full, always
@@ -201,8 +200,7 @@ def _film(game, args, world, seed):
     """One episode: the frame and V's reconstruction beside it; in the dream, the decoded dream."""
     from controller.report import write_video
     from controller.rollout import watch_dreams
-    from rundir import need
-    from vae.vae import load_vae
+    from doomrnn.world_model import load_vision
 
     if args.world == "real":
         pictures = []
@@ -213,7 +211,7 @@ def _film(game, args, world, seed):
 
         world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)
     else:
-        vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
+        vae = load_vision(args.run_dir, game)
         pictures = [vae.pictures(z)[0] for z in watch_dreams(world, [seed], args.max_steps)]
     pictures = [picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1) for picture in pictures]
     with Atomic(args.video) as temporary:

@@ -29,6 +29,7 @@ class Agent:
 
         params (K, num_params) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
         forced (B,A): what is done instead of C's actions, NaN where C decides.
+        Where C does not see M's state, M is idle and the state stays as it was.
         """
         z = self.vae.encode_sample(frames, noise)
         features = self.controller.features(z, state)
@@ -36,7 +37,8 @@ class Agent:
         actions = tf.reshape(self.controller.actions(features, params), (-1, self.game.action_size))
         if forced is not None:
             actions = tf.where(tf.math.is_nan(forced), actions, forced)
-        state = self.rnn.advance(z, actions, state, restart if self.game.predict_restart else None)
+        if self.controller.sees_memory:
+            state = self.rnn.advance(z, actions, state, restart if self.game.predict_restart else None)
         return z, actions, state
 
 

@@ -33,6 +33,7 @@ class Controller:
         self.action_maps = game.action_maps
         recurrent = {"zh": game.rnn_size, "zch": 2 * game.rnn_size}.get(self.mode, 0)
         self.feature_size = game.z_size + recurrent
+        self.sees_memory = recurrent > 0
         hidden = [HIDDEN_UNITS] if self.mode == "z_hidden" else []
         sizes = [self.feature_size, *hidden, game.action_size]
         self._shapes = []  # of the layers' parameters, in the order of the flat vector

@@ -15,8 +15,7 @@ from gymnasium.vector.utils import batch_space
 from config import UserError, scaled
 from doomrnn.dream import load_dream
 from doomrnn.population import features
-from rundir import need
-from vae.vae import load_vae
+from doomrnn.world_model import load_vision
 
 
 class _Dreams:
@@ -28,7 +27,7 @@ class _Dreams:
         game = scaled(game)
         run_dir = run_dir or os.path.join("runs", game.name)
         self.game, self.dream = load_dream(run_dir, game, temperature, max_steps, precision)
-        self.vae = load_vae(need(run_dir, "vae", "vae.keras", game.name)) if render_mode else None
+        self.vae = load_vision(run_dir, game) if render_mode else None
         self.generators = [None] * count
         self.seeds = np.zeros(count, np.uint32)
         self.steps = np.zeros(count, np.int32)

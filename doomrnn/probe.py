@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 from config import CommandLine, UserError, load_tensorflow, run_script
-from rundir import Atomic, Stage, need, world_keywords, write_json
+from rundir import Atomic, Stage, world_keywords, write_json
 
 EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
 LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
@@ -40,9 +40,9 @@ def main(argv=None):
 
     from doomrnn.dream import load_dream
     from doomrnn.foresight import foresight
-    from vae.vae import load_vae
+    from doomrnn.world_model import load_vision
 
-    vae = load_vae(need(args.run_dir, "vae", "vae.keras", game.name))
+    vae = load_vision(args.run_dir, game)
     game, dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
     held_out = _held_out(args.run_dir, game)
     recordings = _recordings(game, args, held_out)

@@ -17,7 +17,7 @@ def load_world_model(run_dir, game):
 
     Raises UserError where a file is missing, unreadable or has NaN in it, or where M was not made for this V and this game.
     """
-    vae = load_vae(need(run_dir, "vae", "vae.keras", game.name))
+    vae = load_vision(run_dir, game)
     game, rnn = load_memory(run_dir, game)
     if rnn.z_size != vae.z_size:
         raise UserError(
@@ -25,6 +25,11 @@ def load_world_model(run_dir, game):
             f"run `python -m rnn.series {game.name}` and `python -m rnn.train {game.name}` again"
         )
     return game, vae, rnn
+
+
+def load_vision(run_dir, game):
+    """V alone, for who looks at what is dreamed. Raises UserError where it is missing, unreadable or has NaN in it."""
+    return load_vae(need(run_dir, "vae", "vae.keras", game.name))
 
 
 def load_memory(run_dir, game):

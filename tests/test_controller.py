@@ -216,3 +216,15 @@ def test_memory_advances_by_the_forced_action(doom_run):
     expected, _ = agent.rnn.advance(z, actions, agent.initial_state(2), begins)
     np.testing.assert_allclose(h, expected, rtol=1e-5, atol=1e-6)
     assert not np.allclose(h[0], free_h[0])
+
+
+def test_memory_is_idle_where_nobody_sees_it(doom_run):
+    frames, noise = np.zeros((2, 64, 64, 3), np.uint8), np.ones((2, 64), np.float32)
+    moves = {}
+    for mode in ("z", "z_hidden", "zh", "zch"):
+        world = open_world("real", doom_run, scaled("doom"), 2, mode)
+        agent, begins = world.agent, np.ones(2, np.float32)
+        params = np.ones((1, world.controller.num_params), np.float32)
+        _, _, (h, _) = agent.step(params, frames, noise, agent.initial_state(2), begins)
+        moves[mode] = bool(np.any(h))
+    assert moves == {"z": False, "z_hidden": False, "zh": True, "zch": True}
