@@ -327,8 +327,10 @@ def _check(f, value):
 
 
 def set_threads(count):
-    """Let TensorFlow and NumPy's BLAS use `count` threads. For TensorFlow it works only before that is loaded."""
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    """Let TensorFlow, OpenCV and NumPy's BLAS use `count` threads. For the first two it works only before they are loaded."""
+    blas = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    # OpenCV's second thread, which has nothing to do in pictures of 96 by 84, would spin beside the worker all the time.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENCV_FOR_THREADS_NUM", *blas):
         os.environ.setdefault(name, str(count))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
