@@ -83,6 +83,7 @@ class Game:
     controller_episodes: int = _setting("controller", "episodes that a candidate's fitness is the mean of", 16)
     controller_max_steps: int = _setting("controller", "real steps after which a training episode is cut", 1000)
     controller_sigma_init: float = _setting("controller", "first standard deviation of the search, from zero", 0.1)
+    controller_step_size: str = _setting("controller", "how that adapts: csa, by the mean's path, or tpa, by two points", "csa")
     controller_generations: int = _setting("controller", "generations to evolve", 1800)
     controller_eval_steps: int = _setting("controller", "generations between evaluations of the CMA mean", 25)
     controller_eval_episodes: int = _setting("controller", "episodes of such an evaluation", 1024)
@@ -156,6 +157,7 @@ SCALES = {
             controller_episodes=4,
             controller_max_steps=200,
             controller_seeds="one",
+            controller_step_size="tpa",  # lengthens the step within ten generations; csa first shortens it
             controller_generations=16,
             controller_eval_steps=8,
             controller_eval_episodes=16,
@@ -172,6 +174,7 @@ SCALES = {
             rnn_epochs=18,  # after 8 one wall was still safe, and an agent that hid there lived 183 steps in the game
             controller_population=32,
             controller_episodes=8,
+            controller_step_size="tpa",
             controller_generations=10,
             controller_eval_steps=5,
             controller_eval_episodes=64,
@@ -313,7 +316,11 @@ def fast_precision():
 
 
 _MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance"}
-_CHOICES = {"controller_mode": ("zh", "zch", "z", "z_hidden"), "controller_seeds": ("pairs", "one", "own")}
+_CHOICES = {
+    "controller_mode": ("zh", "zch", "z", "z_hidden"),
+    "controller_seeds": ("pairs", "one", "own"),
+    "controller_step_size": ("csa", "tpa"),
+}
 
 
 def _check(f, value):

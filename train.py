@@ -143,7 +143,8 @@ def _training(game, args, controller, stage):
 
     if args.legacy:
         controller.load_json(need(args.run_dir, "legacy", "best.json", game.name))
-    search = Evolution(controller.params, game.controller_population, game.controller_sigma_init, args.seed)
+    how = game.controller_population, game.controller_sigma_init, args.seed, game.controller_step_size
+    search = Evolution(controller.params, *how)
     return Training.load(stage.dir) or Training(search)
 
 

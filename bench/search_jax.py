@@ -133,7 +133,8 @@ def _work(pipe, game, seed):
     from controller.controller import Controller
     from controller.evolution import Evolution
 
-    search = Evolution(Controller(game).params, game.controller_population, game.controller_sigma_init, seed)
+    how = game.controller_population, game.controller_sigma_init, seed, game.controller_step_size
+    search = Evolution(Controller(game).params, *how)
     try:
         while True:
             candidates = search.ask()

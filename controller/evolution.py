@@ -2,6 +2,9 @@
 
 import cma
 import numpy as np
+from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
+
+STEP_SIZES = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 
 
 class _Normal:
@@ -17,15 +20,20 @@ class _Normal:
 class Evolution:
     """An ask-and-tell CMA-ES of `population` candidates, from the parameters `start` (P,) with deviation `sigma_init`.
 
+    step_size: how that deviation adapts. "csa", by the length of the path that the mean takes, is what the published runs did:
+    its values are those of the authors' hist.json. Left alone, cma would take "tpa", which compares two points on the mean's
+    last step, for many parameters, and "csa" for few: for the full controller, and not for one that sees z alone.
+
     It pickles, its chance included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at
     rewards of hundreds no effect.
     """
 
-    def __init__(self, start, population, sigma_init, seed):
+    def __init__(self, start, population, sigma_init, seed, step_size="csa"):
         options = {
             "popsize": population,
             "seed": np.nan,  # cma would read 0 as "from the clock" and seed NumPy's global generator
             "randn": _Normal(seed),
+            "AdaptSigma": STEP_SIZES[step_size],
             "verbose": -9,
         }
         self._search = cma.CMAEvolutionStrategy(start, sigma_init, options)

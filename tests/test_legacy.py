@@ -404,3 +404,15 @@ def test_the_other_game_is_named(tmp_path):
     clone = _clone(tmp_path / "clone", "doom")
     with pytest.raises(UserError, match="rnn.json is not of carracing: .* try doom"):
         convert.import_folder(config.GAMES["carracing"], str(clone.folder), str(tmp_path / "run"))
+
+
+def test_step_size_is_that_of_the_authors_log(released):
+    """For 25 generations it depends on how it is adapted, and hardly on what is learned."""
+    from controller.evolution import Evolution
+
+    published = np.array(json.loads((released / "carracing.cma.16.64.hist.json").read_text()))[:25, 6]
+    search, rng, values = Evolution(np.zeros(867), 64, 0.1, seed=0), np.random.default_rng(0), []
+    for _ in published:
+        search.tell(search.ask(), rng.normal(size=64))
+        values.append(search.rms_stdev)
+    np.testing.assert_allclose(values, published, rtol=5e-3)
