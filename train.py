@@ -98,6 +98,7 @@ def _digests(args, game):
 
 
 def _evolve(game, args, keywords, stage, pool):
+    from controller.report import bootstrap_interval
     from controller.rollout import open_world, run_episodes, run_units
 
     models = args.world, args.run_dir, game, game.controller_episodes
@@ -118,7 +119,7 @@ def _evolve(game, args, keywords, stage, pool):
         units = list(zip(candidates, seeds, strict=True))
         results = run_units(pool, world, units, max_steps)
         scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
-        generation, mean_steps = generation + 1, np.mean(steps)
+        generation, mean_steps, evaluated = generation + 1, np.mean(steps), {}
         if training:
             training.search.tell(candidates, scores)
             training.seconds += time.time() - start
@@ -132,9 +133,16 @@ def _evolve(game, args, keywords, stage, pool):
                 training.seconds += time.time() - start
                 training.add_evaluation(float(np.mean(scores)))
                 training.save_mean(stage.dir)
+                low, high = bootstrap_interval(scores)  # 95%, as evaluate.py tells it
+                evaluated = {
+                    "cma_mean": np.mean(scores),
+                    "cma_mean_low": low,
+                    "cma_mean_high": high,
+                    "best": training.best_score,
+                }
         if training:
             training.save(stage.dir)
-            _report(training, stage)
+            _report(training, stage, evaluated)
 
 
 def _training(game, args, controller, stage):
@@ -154,12 +162,10 @@ def _shared_seeds(how, population):
     return [k % different for k in range(population)]
 
 
-def _report(training, stage):
-    """The last generation's row to the log, the terminal and TensorBoard."""
+def _report(training, stage, evaluated):
+    """The last generation's row, with what its CMA mean scored, if it was tried, to the log, the terminal and TensorBoard."""
     names = ("generation", "seconds", "mean", "min", "max", "std", "rms_stdev", "mean_steps", "max_steps")
-    row = dict(zip(names, training.history[-1], strict=True))
-    if training.evaluations and training.evaluations[-1][0] == training.generation:
-        row |= {"cma_mean": training.evaluations[-1][5], "best": training.best_score}
+    row = dict(zip(names, training.history[-1], strict=True)) | evaluated
     stage.log(**row)
     print(" ".join(f"{name} {value:g}" for name, value in row.items()), file=sys.stderr, flush=True)
     stage.summary(training.generation, row)

@@ -91,6 +91,13 @@ def test_each_stage_writes_its_settings_and_its_log(run):
         assert os.listdir(os.path.join(folder, stage, "tensorboard"))
 
 
+def test_the_last_mean_is_logged_with_its_interval(run):
+    game, folder = run
+    *_, row = (json.loads(line) for line in open(os.path.join(folder, "controller", "log.jsonl")) if "cma_mean" in line)
+    params, score = json.load(open(os.path.join(folder, "controller", f"mean-{row['generation']:06d}.json")))
+    assert row["cma_mean_low"] < row["cma_mean"] == score < row["cma_mean_high"]
+
+
 def test_evaluation_tells_the_scores_of_fixed_seeds(run, tmp_path):
     result = _score(run, "--episodes", 5, "--baseline", "--json", tmp_path / "scores.json")
     assert json.loads((tmp_path / "scores.json").read_text()) == result
