@@ -98,7 +98,7 @@ def _digests(args, game):
 
 
 def _evolve(game, args, keywords, stage, pool):
-    from controller.report import bootstrap_interval
+    from controller.report import summary
     from controller.rollout import open_world, run_episodes, run_units
 
     models = args.world, args.run_dir, game, game.controller_episodes
@@ -128,14 +128,15 @@ def _evolve(game, args, keywords, stage, pool):
             start = time.time()
             mean = pool.broadcast(training and training.search.mean)
             tests = episode_seeds(game.controller_eval_episodes, args.seed, EVALUATE_MEAN, generation)
-            scores, _ = run_episodes(pool, world, mean, tests, longest)
+            played = run_episodes(pool, world, mean, tests, longest)
             if training:
                 training.seconds += time.time() - start
-                training.add_evaluation(float(np.mean(scores)))
+                tested = summary(*played)
+                training.add_evaluation(tested["mean"])
                 training.save_mean(stage.dir)
-                low, high = bootstrap_interval(scores)  # 95%, as evaluate.py tells it
+                low, high = tested["interval"]
                 evaluated = {
-                    "cma_mean": np.mean(scores),
+                    "cma_mean": tested["mean"],
                     "cma_mean_low": low,
                     "cma_mean_high": high,
                     "best": training.best_score,
