@@ -60,7 +60,11 @@ def _parse(argv):
     add("--baseline", action="store_true", help="also play the random policies on the same seeds (real world only)")
     add("--max-steps", type=int, help="real steps after which an episode is cut (default: the game's)")
     add_name_option(command_line)
-    add("--video", metavar="FILE.mp4", help="film an episode: the frame and V's reconstruction, or the decoded dream")
+    add(
+        "--video",
+        metavar="FILE",
+        help="film an episode, to .mp4 or .webp: the frame and V's reconstruction, or the decoded dream",
+    )
     add("--json", metavar="FILE", help="also write the results here")
     add("--history", nargs="+", metavar="FILE", help="only draw hist.json and hist_best.json files, the original's or ours")
     add("--out", metavar="FILE.png", help="the picture that --history draws")
@@ -97,7 +101,23 @@ def _parse(argv):
 
         if args.max_steps < WIDE + LEFT:
             raise UserError(f"--max-steps is {args.max_steps}: a car's dream needs {WIDE + LEFT} to be judged, give as many")
+    _prepare_files(args)
     return game, args
+
+
+def _prepare_files(args):
+    """Make the folders of --json and --video before anything is played. Raises UserError for a name that cannot be."""
+    from controller.report import VIDEOS
+
+    if args.video and os.path.splitext(args.video)[1] not in VIDEOS:
+        raise UserError(f"--video is {args.video}: give a name that ends in {' or '.join(VIDEOS)}")
+    for path in filter(None, (args.json, args.video)):
+        if os.path.isdir(path):
+            raise UserError(f"{path} is a folder: give the name of a file")
+        try:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written ({error.strerror}): give another name") from None
 
 
 def _open(game, args, keywords):

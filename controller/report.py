@@ -1,5 +1,7 @@
 """Scores told: mean, deviation, interval, histogram, and the published figures beside them."""
 
+import os
+
 import numpy as np
 
 # The article's results, mean +- standard deviation over 100 episodes.
@@ -80,12 +82,17 @@ def save_histogram(path, title, measured):
     figure.savefig(path, format="png", dpi=120)
 
 
+# What a film's file may end in: its codec, and how good, for ffmpeg. A README shows the second, and plays it in a loop.
+VIDEOS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
+
+
 def write_video(path, frames, fps):
-    """An mp4 of frames, each (H,W,3) uint8 with H and W multiples of 16."""
+    """A film, as the ending of `path` in VIDEOS says, of frames, each (H,W,3) uint8 with H and W multiples of 16."""
     import imageio_ffmpeg
 
+    codec, options = VIDEOS[os.path.splitext(path)[1]]
     height, width, _ = frames[0].shape
-    writer = imageio_ffmpeg.write_frames(path, (width, height), fps=fps, codec="libx264", quality=7)
+    writer = imageio_ffmpeg.write_frames(path, (width, height), fps=fps, codec=codec, quality=None, output_params=options)
     writer.send(None)
     for frame in frames:
         writer.send(np.ascontiguousarray(frame))

@@ -5,6 +5,7 @@ import os
 
 import matplotlib.image
 import numpy as np
+import PIL.Image
 import pytest
 from conftest import run_script
 
@@ -145,6 +146,20 @@ def _film(path):
 def test_video_shows_frame_and_reconstruction(run, tmp_path):
     result = _score(run, "--episodes", 1, "--video", tmp_path / "drive.mp4")
     assert _film(tmp_path / "drive.mp4") == (512, 256, result["steps"][0])
+
+
+def test_video_for_a_readme_is_a_picture_that_moves_in_a_loop(run, tmp_path):
+    path = tmp_path / "new" / "drive.webp"
+    result = _score(run, "--episodes", 1, "--video", path)
+    with PIL.Image.open(path) as film:
+        assert (*film.size, film.n_frames, film.info["loop"]) == (512, 256, result["steps"][0], 0)
+
+
+@pytest.mark.parametrize("name, sentence", [("drive.avi", "ends in .mp4 or .webp"), ("there.mp4", "is a folder")])
+def test_video_that_cannot_be_written_is_refused_before_anything_is_played(run, tmp_path, name, sentence):
+    (tmp_path / "there.mp4").mkdir()
+    with pytest.raises(UserError, match=sentence):
+        _score(run, "--episodes", 1, "--video", tmp_path / name)
 
 
 def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
