@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from config import UserError
+from config import UserError, fast_precision
 from env.record import BadEpisode, episode_path, save_episode
 
 TRAIN = ("carracing", "--scale", "smoke", "--batch-size", "10")
@@ -62,6 +62,26 @@ def test_bfloat16_computes_about_the_same_and_is_saved_as_float32(tmp_path):
     assert 0 < deviation < 0.03  # bfloat16 has 8 bits
     np.testing.assert_array_equal(whole.in_precision("bfloat16").encode(frames)[0], near)
     np.testing.assert_allclose(half.decode(near), whole.decode(near), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "vendor, flags, precision",
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", "bfloat16"),
+        ("AuthenticAMD", "avx2", "float32"),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", "bfloat16"),
+        ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16", "float32"),
+    ],
+)
+def test_precision_is_what_the_processor_is_fast_with(tmp_path, vendor, flags, precision):
+    core = f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: A processor: 2.0 GHz\nflags\t\t: fpu {flags}\nbugs\t\t:\n\n"
+    (tmp_path / "cpuinfo").write_text(2 * core)
+    assert fast_precision(str(tmp_path / "cpuinfo")) == precision
+
+
+def test_precision_is_as_published_where_the_processor_is_unknown(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert fast_precision(str(tmp_path / "cpuinfo")) == fast_precision(str(tmp_path / "none")) == "float32"
 
 
 @pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])
