@@ -273,12 +273,12 @@ class CommandLine:
         )
 
     def add_precision_option(self, what):
-        """--precision of `what`; `args.precision` is then "float32" or "bfloat16"."""
+        """--precision of `what`; `rundir.settle_precision` makes "float32" or "bfloat16" of "auto"."""
         self.add(
             "--precision",
             choices=("auto", *PRECISIONS),
             default="auto",
-            help=f"{what}: float32, as published; bfloat16; auto: that where the processor is faster with it (default: auto)",
+            help=f"{what}: float32, as published; bfloat16; auto: as it was begun, or else the faster here (default)",
         )
 
     @staticmethod
@@ -297,8 +297,6 @@ class CommandLine:
         if args.seed < 0:
             raise UserError(f"--seed is {args.seed}: give a number of 0 or more")
         args.run_dir = args.run_dir or os.path.join("runs", args.game + ("-legacy" if getattr(args, "legacy", None) else ""))
-        if getattr(args, "precision", None) == "auto":
-            args.precision = fast_precision()
         return replace(game, **given), args
 
 

@@ -14,7 +14,7 @@ from config import GAMES, CommandLine, UserError, load_tensorflow
 from controller import workers
 from controller.convert import add_legacy_options, import_folder
 from controller.seeds import TEST, VALIDATION, episode_seeds
-from rundir import Atomic, Stage, add_name_option, search_folder, settings_in, world_keywords, write_json
+from rundir import Atomic, Stage, add_name_option, search_folder, settings_in, settle_precision, world_keywords, write_json
 
 ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
 ENLARGED = 4  # a pixel of the video for each of these, squared
@@ -101,6 +101,7 @@ def _parse(argv):
 
         if args.max_steps < WIDE + LEFT:
             raise UserError(f"--max-steps is {args.max_steps}: a car's dream needs {WIDE + LEFT} to be judged, give as many")
+    settle_precision(args)
     _prepare_files(args)
     return game, args
 

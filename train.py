@@ -18,7 +18,7 @@ from config import CommandLine, UserError, load_tensorflow, stage_settings
 from controller import workers
 from controller.convert import add_legacy_options, check_legacy_options, import_folder
 from controller.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
-from rundir import Stage, add_name_option, digest, need, read_json, search_folder, world_keywords
+from rundir import Stage, add_name_option, digest, need, read_json, search_folder, settle_precision, world_keywords
 
 # The original's names for the two worlds of Doom.
 LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
@@ -31,6 +31,7 @@ def main(argv=None):
     if args.legacy:
         game = _with_legacy(game, args, pool)
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    settle_precision(args, search_folder(args.name))
     keywords["precision"] = args.precision
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
     settings["models"] = pool.together(lambda: _digests(args, game))

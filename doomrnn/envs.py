@@ -86,7 +86,7 @@ class DreamEnv(gymnasium.Env):
     """One dream. Observation (F,) float32, action (A,), reward `Game.dream_reward` a step (1 for Doom, 0 for CarRacing).
 
     game: "doom" or "carracing"; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published
-    ones by default; precision: "float32", or "bfloat16", in which `train.py` dreams where the processor has its products.
+    ones by default; precision: "float32", or "bfloat16", in which `train.py` dreams where that is the faster.
     Ends (`terminated`) when M predicts death, is cut (`truncated`) after max_steps.
 
     Raises UserError for a temperature of 0 or less, an unknown precision, a run without M, and an action of the wrong shape.

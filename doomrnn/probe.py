@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 from config import CommandLine, UserError, load_tensorflow, run_script
-from rundir import Atomic, Stage, world_keywords, write_json
+from rundir import Atomic, Stage, settle_precision, world_keywords, write_json
 
 EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
 LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
@@ -33,6 +33,7 @@ def main(argv=None):
     command.add_world_options()
     command.add_precision_option("what M dreams in")
     game, args = command.parse(argv)
+    settle_precision(args)
     for name in ("episodes", "recorded"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")

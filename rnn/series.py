@@ -10,7 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from config import CommandLine, UserError, load_tensorflow, run_script
-from rundir import Progress, Stage, digest, need, read_json, write_json
+from rundir import Progress, Stage, digest, need, read_json, settle_precision, write_json
 
 ENCODE_FRAMES = 250
 SAVE_EVERY = 20  # episodes between notes of the progress
@@ -22,6 +22,7 @@ def main(argv=None):
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     command.add_precision_option("what V's layers compute in")
     game, args = command.parse(argv)
+    settle_precision(args, "series")
     from rnn.original import made_here
 
     series_path = os.path.join(args.run_dir, "series", "series.npz")

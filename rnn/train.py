@@ -6,7 +6,7 @@ import zlib
 
 from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
 from legacy import UNITS
-from rundir import Atomic, Progress, Stage, add_start_option, digest, need, start_settings, write_json
+from rundir import Atomic, Progress, Stage, add_start_option, digest, need, settle_precision, start_settings, write_json
 
 INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
 
@@ -17,6 +17,7 @@ def main(argv=None):
     command.add_precision_option("what the matrix products compute in")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
+    settle_precision(args, "rnn")
     from rnn.original import made_here
 
     series_path = need(args.run_dir, "series", "series.npz", game.name)

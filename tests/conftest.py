@@ -20,6 +20,8 @@ ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
+# What a stage is begun with to see that --precision auto goes on with it: not what it would choose here.
+OTHER_PRECISION = "--precision", *(config.PRECISIONS[:1] if config.fast_precision() == "bfloat16" else config.PRECISIONS[1:])
 
 
 def run_script(*arguments, ranks=0, check=True):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import OTHER_PRECISION
 
 import config
 from config import UserError
@@ -74,6 +75,7 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
     import rnn.series
 
     copy_of(run, tmp_path, "record", "vae")
+    rnn.series.main([run.game.name, "--run-dir", str(copy_of(run, tmp_path / "whole", "record", "vae")), *OTHER_PRECISION])
     monkeypatch.setattr(rnn.series, "SAVE_EVERY", 2)
     append = rnn.series._Partial.append
 
@@ -85,7 +87,7 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
     command = [run.game.name, "--run-dir", str(tmp_path)]
     monkeypatch.setattr(rnn.series._Partial, "append", append_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        rnn.series.main(command)
+        rnn.series.main([*command, *OTHER_PRECISION])
     note = json.loads((tmp_path / "series" / "partial.json").read_text())
     assert note["read"] == 2
     read = []
@@ -94,7 +96,7 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
     )
     rnn.series.main(command)
     assert read == ["000002.npz", "000003.npz", "000004.npz"]
-    with np.load(tmp_path / "series" / "series.npz") as ours, np.load(run.folder / "series" / "series.npz") as whole:
+    with np.load(tmp_path / "series" / "series.npz") as ours, np.load(tmp_path / "whole" / "series" / "series.npz") as whole:
         assert all((ours[name] == whole[name]).all() for name in whole)
 
     (tmp_path / "series" / "series.npz").unlink()
@@ -281,8 +283,8 @@ def test_stopped_training_ends_with_the_same_weights(run, tmp_path, capsys):
     from rnn.rnn import load_rnn
 
     whole, stopped = (copy_of(run, tmp_path / name, "vae", "series") for name in ("whole", "stopped"))
-    train(run, whole)
-    train(run, stopped, "--epochs", "1")
+    train(run, whole, *OTHER_PRECISION)
+    train(run, stopped, "--epochs", "1", *OTHER_PRECISION)
     train(run, stopped)  # to the scale's two epochs
     a, b = (load_rnn(str(folder / "rnn" / "rnn.keras")).get_weights() for folder in (whole, stopped))
     assert all((x == y).all() for x, y in zip(a, b, strict=True))

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT, run_script
+from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, run_script
 
 import train
 from config import UserError
@@ -86,7 +86,7 @@ def _descendants(pid):
 def test_finished_run_is_left_alone_and_can_be_made_longer(doom_run, tmp_path):
     folder = _copy(doom_run, tmp_path / "run")
     arguments = ["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(folder)]
-    train.main(arguments)
+    train.main([*arguments, *OTHER_PRECISION])
     before = _history(folder)
     train.main(arguments)
     assert _history(folder) == before

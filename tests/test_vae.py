@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import OTHER_PRECISION
 
 from config import UserError, fast_precision
 from env.record import BadEpisode, episode_path, save_episode
@@ -200,8 +201,8 @@ def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeyp
 
     monkeypatch.setattr(vae.frames, "SHARD_EPISODES", 2)  # two parts in each epoch
     whole, stopped = copy_of(recorded, tmp_path / "whole"), copy_of(recorded, tmp_path / "stopped")
-    train(whole, "--epochs", "2")
-    train(stopped, "--epochs", "1")
+    train(whole, "--epochs", "2", *OTHER_PRECISION)
+    train(stopped, "--epochs", "1", *OTHER_PRECISION)
     save = Checkpoints.save
 
     def save_and_stop(self, model, done):

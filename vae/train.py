@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
-from rundir import Atomic, Progress, Stage, add_start_option, digest, need, start_settings
+from rundir import Atomic, Progress, Stage, add_start_option, digest, need, settle_precision, start_settings
 
 
 def main(argv=None):
@@ -24,6 +24,7 @@ def main(argv=None):
     command.add_precision_option("what the layers compute in")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
+    settle_precision(args, "vae")
     if args.like and (args.start or args.skip_bad):
         raise UserError("--like begins with that run's V and needs whole pairs of episodes: leave out --start and --skip-bad")
     load_tensorflow(args.threads)
