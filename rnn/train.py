@@ -42,9 +42,10 @@ def main(argv=None):
     made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
     settings = {**stage_settings(game, "rnn"), "vae": made_by, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
     settings |= {"precision": args.precision, **start_settings(args)}
+    checkpoints = Checkpoints(os.path.join(args.run_dir, "rnn"))
+    finished = checkpoints.finished("rnn.keras", game.rnn_epochs)
     with Stage(args.run_dir, "rnn", settings, args.seed) as stage:
-        checkpoints = Checkpoints(stage.dir)
-        if checkpoints.done >= game.rnn_epochs and os.path.exists(stage.path("rnn.keras")):
+        if finished:
             print(f"{stage.path('rnn.keras')} is finished: {checkpoints.done} epochs")
             return
         _train(game, args, stage, checkpoints, series, kept, held_out)
@@ -118,11 +119,17 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
         seconds = round(time.time() - start, 1)
         record(stage, title, int(optimizer.iterations), values, epoch=epoch + 1, seconds=seconds)
         if epoch + 1 == game.rnn_epochs:  # before the checkpoint that says that all is done
-            write_json(stage.path("initial_z.json"), initial_z(series, kept))
-            with Atomic(stage.path("rnn.keras")) as temporary:
-                model.save(temporary)
+            _save(model, stage, series, kept)
         checkpoints.save(teacher, epoch + 1)
+    if done == game.rnn_epochs:
+        _save(model, stage, series, kept)
     progress.close()
+
+
+def _save(model, stage, series, kept):
+    write_json(stage.path("initial_z.json"), initial_z(series, kept))
+    with Atomic(stage.path("rnn.keras")) as temporary:
+        model.save(temporary)
 
 
 def initial_z(series, episodes):

@@ -303,6 +303,11 @@ def test_stopped_training_ends_with_the_same_weights(run, tmp_path, capsys):
     capsys.readouterr()
     train(run, stopped)
     assert "finished" in capsys.readouterr().out
+    os.remove(stopped / "rnn" / "rnn.keras")  # the last checkpoint still has it
+    with pytest.raises(UserError, match="past epoch 1: give --epochs 2"):
+        train(run, stopped, "--epochs", "1")
+    train(run, stopped)
+    assert all((x == y).all() for x, y in zip(a, load_rnn(str(stopped / "rnn" / "rnn.keras")).get_weights(), strict=True))
     with pytest.raises(UserError, match="rnn_learning_rate=0.001, not 0.1"):
         train(run, stopped, "--learning-rate", "0.1")
 

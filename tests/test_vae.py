@@ -230,6 +230,13 @@ def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeyp
     train(stopped, "--epochs", "2")
     assert "finished" in capsys.readouterr().out and (stopped / "vae" / "vae.keras").read_bytes() == before
 
+    os.remove(stopped / "vae" / "vae.keras")  # the last checkpoint still has it
+    with pytest.raises(UserError, match="past epoch 1: give --epochs 2"):
+        train(stopped, "--epochs", "1")
+    assert json.loads((stopped / "vae" / "config.json").read_text())["settings"]["vae_epochs"] == 2
+    train(stopped, "--epochs", "2")
+    assert all((a == b).all() for a, b in zip(weights(whole), weights(stopped), strict=True))
+
 
 def spoil(folder, kind):
     path = episode_path(folder / "record", 1)

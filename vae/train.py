@@ -53,10 +53,11 @@ def main(argv=None):
         )
     settings = {**stage_settings(game, "vae"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
     settings |= {"like": digest(teacher_path)} if args.like else start_settings(args)
+    checkpoints = Checkpoints(os.path.join(args.run_dir, "vae"))
+    parts = len(shards(len(kept), args.seed, 0))  # in each epoch
+    finished = checkpoints.finished("vae.keras", game.vae_epochs, parts)
     with Stage(args.run_dir, "vae", settings, args.seed) as stage:
-        checkpoints = Checkpoints(stage.dir)
-        parts = len(shards(len(kept), args.seed, 0))  # in each epoch
-        if checkpoints.done >= game.vae_epochs * parts and os.path.exists(stage.path("vae.keras")):
+        if finished:
             print(f"{stage.path('vae.keras')} is finished: {checkpoints.done // parts} epochs")
             return
         _train(game, args, stage, checkpoints, kept, [length[path] for path in kept], held_out, sides, teacher)
@@ -119,6 +120,8 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out, sides, teac
         if number == len(parts):
             _save(model.vae if teacher else model, stage.path("vae.keras"))  # before the checkpoint that says that all is done
         checkpoints.save(model, number)
+    if done == len(parts):
+        _save(model.vae if teacher else model, stage.path("vae.keras"))
     progress.close()
 
 

@@ -33,6 +33,17 @@ class Checkpoints:
             if other != path:
                 os.remove(other)
 
+    def finished(self, file, epochs, parts=1):
+        """Whether `epochs` of so many `parts` are done, and the model is in `file`.
+
+        Raises UserError where more are done and there is no such file: it cannot be written as the one of fewer epochs.
+        """
+        written = os.path.exists(os.path.join(self.folder, file))
+        if self.done > epochs * parts and not written:
+            more = -(-self.done // parts)
+            raise UserError(f"the training in {self.folder} is past epoch {epochs}: give --epochs {more}, or more")
+        return self.done >= epochs * parts and written
+
     def restore(self, model):
         """Put the last checkpoint, where there is one, into the compiled `model`. Returns how many parts are done.
 
