@@ -40,14 +40,14 @@ def save_episode(path, obs, action, reward, done):
     save_npz(path, arrays)
 
 
-def load_episode(path, action_size, frames=True):
-    """The episode in `path`: obs (T,64,64,3) uint8 (None where `frames` is false), action (T,A) float32.
+def load_episode(path, action_size):
+    """The episode in `path`: obs (T,64,64,3) uint8, action (T,A) float32.
 
     Doom's action may be (T,) in the file, as the original's doomrnn/extract.py writes it.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
     with _open_episode(path) as episode:
-        obs = episode["obs"] if frames else None
+        obs = episode["obs"]
         action = np.asarray(episode["action"], np.float32)
     if action.ndim == action_size == 1:
         action = action[:, None]
@@ -57,7 +57,7 @@ def load_episode(path, action_size, frames=True):
         raise BadEpisode(path, "has no frames")
     if not np.isfinite(action).all():
         raise BadEpisode(path, "has actions that are not finite")
-    if frames and (obs.dtype != np.uint8 or obs.shape != (len(action), 64, 64, 3)):
+    if obs.dtype != np.uint8 or obs.shape != (len(action), 64, 64, 3):
         raise BadEpisode(path, f"has obs of {obs.dtype} {obs.shape}, not uint8 ({len(action)}, 64, 64, 3)")
     return obs, action
 
