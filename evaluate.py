@@ -29,6 +29,8 @@ def main(argv=None):
         return
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
+    settle_precision(args)
+    args.precision = pool.broadcast(args.precision)  # hosts may have different processors
     if args.legacy:
         pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
     from controller.report import table
@@ -101,7 +103,6 @@ def _parse(argv):
 
         if args.max_steps < WIDE + LEFT:
             raise UserError(f"--max-steps is {args.max_steps}: a car's dream needs {WIDE + LEFT} to be judged, give as many")
-    settle_precision(args)
     _prepare_files(args)
     return game, args
 

@@ -32,7 +32,7 @@ def main(argv=None):
         game = _with_legacy(game, args, pool)
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
     settle_precision(args, search_folder(args.name))
-    keywords["precision"] = args.precision
+    keywords["precision"] = pool.broadcast(args.precision)  # hosts may have different processors
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
     settings["models"] = pool.together(lambda: _digests(args, game))
     if args.legacy:

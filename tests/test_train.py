@@ -48,6 +48,41 @@ def test_any_number_of_workers_writes_the_same(game, tmp_path, request):
     assert np.any(np.array(params) != 0) and np.isfinite(score)
 
 
+ON_OTHER_PROCESSORS = """
+import sys
+sys.path.insert(0, {root!r})
+from mpi4py import MPI
+import config, rundir
+from controller import rollout
+from {script} import main
+
+rank = MPI.COMM_WORLD.Get_rank()
+rundir.fast_precision = lambda: config.PRECISIONS[rank]
+open_world = rollout.open_world
+given = []
+
+def watched(*arguments, **keywords):
+    given.append(keywords.get("precision", arguments[-1]))
+    return open_world(*arguments, **keywords)
+
+rollout.open_world = watched
+main()
+given = MPI.COMM_WORLD.gather(given)
+if rank == 0:
+    print(given)
+"""
+
+
+def test_ranks_on_different_processors_use_the_arithmetic_of_the_first(doom_run, tmp_path):
+    run = _copy(doom_run, tmp_path / "run")
+    for script in ("train", "evaluate"):
+        program = tmp_path / f"{script}.py"
+        program.write_text(ON_OTHER_PROCESSORS.format(root=str(ROOT), script=script))
+        how = ("--scale", "smoke", "--run-dir", run) + (("--world", "dream", "--episodes", 32) if script == "evaluate" else ())
+        answer = run_script(program, "doom", *how, ranks=2)
+        assert answer.stdout.splitlines()[-1] == "[['float32'], ['float32']]"
+
+
 LONGER = ("--generations", 5, "--episodes", 16, "--dream-max-steps", 1500)
 
 
