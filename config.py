@@ -303,12 +303,27 @@ class CommandLine:
 PRECISIONS = ("float32", "bfloat16")
 
 
+def bfloat16_allowed():
+    """Whether oneDNN may use AVX-512. Where ONEDNN_MAX_CPU_ISA forbids what the processor has, bfloat16 ends in a crash."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper().startswith(("ALL", "DEFAULT", "AVX512", "AVX10"))
+
+
+def check_precision(name):
+    """Raise UserError where `name` is none of PRECISIONS, or cannot be had here."""
+    if name not in PRECISIONS:
+        raise UserError(f"there is no precision {name!r}: choose one of {', '.join(PRECISIONS)}")
+    if name == "bfloat16" and not bfloat16_allowed():
+        raise UserError("there is no bfloat16 with the ONEDNN_MAX_CPU_ISA that is set: unset it, or choose float32")
+
+
 def fast_precision(cpuinfo="/proc/cpuinfo"):
     """What `auto` is: "bfloat16" where this processor's products of it are the faster ones, which /proc/cpuinfo tells.
 
     They are with AMX, and with AVX512-BF16 on AMD's processors. With AVX512-BF16 alone Intel's take 1.8 times as long as with
     float32 (V's encoder, 16 frames on a core of a Xeon: 6.8 ms against 3.8), and without it any take many times as long.
     """
+    if not bfloat16_allowed():
+        return "float32"
     try:
         with open(cpuinfo) as file:
             lines = (line.partition(":") for line in file)

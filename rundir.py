@@ -17,7 +17,7 @@ import time
 
 from tqdm import tqdm
 
-from config import PRECISIONS, UserError, fast_precision
+from config import PRECISIONS, UserError, check_precision, fast_precision
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
@@ -171,11 +171,12 @@ def world_keywords(game, args, run_dir):
 def settle_precision(args, stage=None):
     """Make of `args.precision` "auto" what the run's `stage` was begun with, so that another machine can go on with it.
 
-    Where there is no such stage, or it does not say: what this processor is fast with.
+    Where there is no such stage, or it does not say: what this processor is fast with. Raises UserError where it has none such.
     """
     if args.precision == "auto":
         before = settings_in(os.path.join(args.run_dir, stage)).get("precision") if stage else None
         args.precision = before if before in PRECISIONS else fast_precision()
+    check_precision(args.precision)
 
 
 def digest(path):

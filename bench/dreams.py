@@ -2,7 +2,7 @@
 
     python -m bench.dreams [--json FILE] [--threads N]
 
-Contestants take turns. The population rollout, 1024 rows on N threads, is compared with the loop over the single Gymnasium
+Contestants take turns. The population rollout, 1024 dreams on N threads, is compared with the loop over the single Gymnasium
 environment and, where jax is installed, with the same step in `lax.scan`. The machine's peak is that of plain float32 matrix
 products in TensorFlow, N at a time. M's weights are random: what they are does not matter to speed, except for when dreams end.
 All in float32, but for what says otherwise and the generation, which is dreamed as train.py would: in bfloat16 where the
@@ -23,9 +23,10 @@ from bench.measure import rates, ratio, report, table
 from config import GAMES, fast_precision, load_tensorflow, run_script
 
 GAME = GAMES["doom"]
-ROWS, STEPS = 1024, 60  # of a stretch that is measured
+STEPS = 60  # of a stretch that is measured
 SQUARE, PRODUCTS = 2048, 6  # of the measurement of the machine's peak
 CANDIDATES, EPISODES = 64, 16
+DREAMS = CANDIDATES * EPISODES
 MEAN_LENGTH = 900
 # Multiplications and additions of an agent-step: M's two products.
 FLOPS = 2 * ((GAME.z_size + GAME.rnn_size) * 4 * GAME.rnn_size + GAME.rnn_size * (3 * GAME.num_mixture * GAME.z_size + 1))
@@ -40,7 +41,6 @@ def main(argv=None):
     rnn, initial_z = _memory()
     contestants = {
         "population": _population(rnn, initial_z, args.threads),
-        "population, its own number of rows": _population(rnn, initial_z, args.threads, rows=None),
         "matrix products, in agent-steps": _products(args.threads),
         "single environment": _single(rnn, initial_z),
     }
@@ -49,9 +49,9 @@ def main(argv=None):
     if importlib.util.find_spec("jax"):
         from bench.dreams_jax import scan
 
-        contestants["jax, lax.scan"] = scan(rnn, initial_z, ROWS, STEPS)
+        contestants["jax, lax.scan"] = scan(rnn, initial_z, DREAMS, STEPS)
     measured = rates(contestants)
-    print(table(f"Doom's dream, {ROWS} rows, {args.threads} threads", measured, "agent-steps/s", "single environment"))
+    print(table(f"Doom's dream, {DREAMS} at once, {args.threads} threads", measured, "agent-steps/s", "single environment"))
     steps, seconds, spread = _generation(rnn, initial_z, args.threads)
     print(
         f"a generation of {CANDIDATES} x {EPISODES} dreams of {steps / CANDIDATES / EPISODES:.0f} steps on average, "
@@ -95,7 +95,7 @@ def _set_death(rnn, weights, bias):
     rnn.output_layer.set_weights([kernel, biases])
 
 
-def _dreamers(rnn, initial_z, threads, rows, precision):
+def _dreamers(rnn, initial_z, threads, precision):
     """(population, its candidates' params, owners, seeds)."""
     from controller.controller import Controller
     from doomrnn.dream import Dream
@@ -104,12 +104,12 @@ def _dreamers(rnn, initial_z, threads, rows, precision):
     controller = Controller(GAME)
     dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.dream_reward, precision)
     params = np.random.default_rng(1).normal(0, 0.1, (CANDIDATES, controller.num_params))
-    population = Population(dream, controller.row_actions, controller.mode, rows, threads)
+    population = Population(dream, controller.row_actions, controller.mode, lanes=threads)
     return population, params, np.repeat(np.arange(CANDIDATES), EPISODES), np.arange(CANDIDATES * EPISODES)
 
 
-def _population(rnn, initial_z, threads, rows=ROWS, precision="float32"):
-    population, *what = _dreamers(rnn, initial_z, threads, rows and rows // threads, precision)
+def _population(rnn, initial_z, threads, precision="float32"):
+    population, *what = _dreamers(rnn, initial_z, threads, precision)
     return lambda: population(*what, STEPS)[1].sum()
 
 
@@ -162,7 +162,7 @@ def _single(rnn, initial_z):
 def _generation(rnn, initial_z, threads):
     """(agent-steps, seconds, (shortest, longest)) of a generation, in an M that lets dreams last MEAN_LENGTH on average."""
     _set_death(rnn, rnn.output_layer.get_weights()[0][:, 0], _bias_for(rnn, initial_z, threads))
-    population, *what = _dreamers(rnn, initial_z, threads, None, fast_precision())
+    population, *what = _dreamers(rnn, initial_z, threads, fast_precision())
     population(*what, 2)
     for size in (2, 70, 200):  # every size of the batch is compiled when it is first met
         population(what[0], what[1][:size], what[2][:size], 40)
@@ -175,7 +175,7 @@ def _bias_for(rnn, initial_z, threads):
     """The death logit's bias with which dreams last MEAN_LENGTH steps on average, from dreams in which nobody dies."""
     import tensorflow as tf
 
-    population, params, owners, seeds = _dreamers(rnn, initial_z, threads, None, fast_precision())
+    population, params, owners, seeds = _dreamers(rnn, initial_z, threads, fast_precision())
     some = slice(None, None, 4)
     _, _, actions = population(params, owners[some], seeds[some], with_actions=True)
     dream = population.dream

@@ -9,6 +9,7 @@ import os
 import tensorflow as tf
 
 from controller.controller import Controller, mode_of, read_params
+from doomrnn.rows import filled, uniform
 from doomrnn.world_model import load_memory
 from rundir import need, read_json
 
@@ -29,16 +30,22 @@ class Agent:
 
         params (K, num_params) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
         forced (B,A): what is done instead of C's actions, NaN where C decides.
-        Where C does not see M's state, M is idle and the state stays as it was.
+        Where C does not see M's state, M is idle and the state stays as it was. A row's numbers do not depend on its place.
         """
-        z = self.vae.encode_sample(frames, noise)
+        count, rows = frames.shape[0], uniform(frames.shape[0])
+        z = self.vae.encode_sample(filled(frames, rows), filled(noise, rows))[:count]
         features = self.controller.features(z, state)
         features = tf.reshape(features, (params.shape[0], -1, features.shape[-1]))  # (K, E, F)
-        actions = tf.reshape(self.controller.actions(features, params), (-1, self.game.action_size))
+        episodes = features.shape[1]
+        actions = self.controller.actions(filled(features, uniform(episodes), axis=1), params)[:, :episodes]
+        actions = tf.reshape(actions, (-1, self.game.action_size))
         if forced is not None:
             actions = tf.where(tf.math.is_nan(forced), actions, forced)
         if self.controller.sees_memory:
-            state = self.rnn.advance(z, actions, state, restart if self.game.predict_restart else None)
+            restart = filled(restart, rows) if self.game.predict_restart else None
+            state = [filled(part, rows) for part in state]
+            h, c = self.rnn.advance(filled(z, rows), filled(actions, rows), state, restart)
+            state = h[:count], c[:count]
         return z, actions, state
 
 

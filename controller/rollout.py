@@ -1,5 +1,8 @@
 """Rollouts: a candidate's episodes, stepped together as one batch of fixed shape, in the real world or in the dream."""
 
+import gc
+import sys
+
 import numpy as np
 import tensorflow as tf
 
@@ -80,15 +83,37 @@ class DreamWorld:
 class RealWorld:
     """Games that are kept open, with an agent's V and M for all of them in one graph call a step.
 
-    episodes: of a candidate. The batch has rows for `at_once` candidates with all their episodes, always: V costs a good part
-    of its time by the call, whatever the number of frames.
+    episodes: of a candidate, of which up to ROWS are played at once. The batch has rows for `at_once` candidates, always: V
+    costs a good part of its time by the call, whatever the number of frames.
     """
 
     def __init__(self, agent, episodes, **keywords):
-        self.agent, self.episodes, self.keywords = agent, episodes, keywords
+        self.agent, self.episodes, self.keywords = agent, min(episodes, ROWS), keywords
         self.controller = agent.controller
-        self.at_once = max(1, ROWS // episodes)
+        self.at_once = ROWS // self.episodes
         self.worlds = []
+        if not self._rows_alike():
+            print(
+                "with these threads a row's last digits depend on its place in the batch here, and so scores on the number of "
+                "workers: pass --threads 1",
+                file=sys.stderr,
+            )
+        # The collector would go through all of TensorFlow's objects, a quarter of a million, each time that tracks fill it.
+        gc.collect()
+        gc.freeze()
+
+    def _rows_alike(self):
+        """Whether the agent computes the same, bit for bit, wherever in the batch an episode is played."""
+        game, rows = self.agent.game, self.at_once * self.episodes
+        rng = np.random.default_rng(0)
+        params, frame = np.zeros((self.at_once, self.controller.num_params)), rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
+        params[:] = rng.normal(0, 0.1, params.shape[1])
+        noise = rng.standard_normal((1, game.z_size), np.float32)
+        state = [tf.repeat(tf.constant(rng.standard_normal((1, game.rnn_size), np.float32)), rows, axis=0) for _ in "hc"]
+        z, actions, state = self.agent.step(
+            tf.constant(params, tf.float32), frame.repeat(rows, 0), noise.repeat(rows, 0), tuple(state), tf.zeros(rows), None
+        )
+        return all(bool(tf.reduce_all(part == part[:1])) for part in (z, actions, *state))
 
     def rollouts(self, units, max_steps):
         """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E seeds)."""

@@ -8,8 +8,9 @@ stable. The step that ends a dream earns its reward too.
 
 import tensorflow as tf
 
-from config import PRECISIONS, UserError
-from doomrnn.kernel import LEAST_ROWS, Kernel
+from config import UserError, check_precision
+from doomrnn.kernel import Kernel
+from doomrnn.rows import filled
 from doomrnn.world_model import load_initial_z, load_memory
 
 
@@ -24,8 +25,7 @@ class Dream:
     def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32"):
         if not 0 < temperature < float("inf"):
             raise UserError(f"the temperature is {temperature}: give a number above 0")
-        if precision not in PRECISIONS:
-            raise UserError(f"there is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+        check_precision(precision)
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, reward
         self.initial_z, self.precision = initial_z, precision
         self._kernel = self.kernel()
@@ -45,10 +45,13 @@ class Dream:
 
         A dream that steps alone, B = 1, has the numbers that it would have in company.
         """
-        count, rows = z.shape[0], (z, actions, *state, seeds, steps)
-        if count < LEAST_ROWS:
-            rows = [tf.repeat(part, LEAST_ROWS, axis=0) for part in rows]
-        z, h, c, died = (part[:count] for part in self._kernel.step(*rows))
+        count, largest = z.shape[0], self._kernel.sizes[-1]
+        parts = []
+        for start in range(0, count, largest):
+            rows = [part[start : start + largest] for part in (z, actions, *state, seeds, steps)]
+            size = min(size for size in self._kernel.sizes if size >= rows[0].shape[0])
+            parts.append(self._kernel.step(*[filled(part, size) for part in rows]))
+        z, h, c, died = (tf.concat(part, axis=0)[:count] for part in zip(*parts, strict=True))
         return z, (h, c), died
 
 

@@ -3,17 +3,21 @@
 z and h share one matrix product; the action, the restart flag and the bias join afterwards, where they cost nothing. The head's
 outputs lie in planes, one for each Gaussian's weight, mean or deviation, so that sampling is arithmetic on whole planes.
 
-A row's numbers must not depend on its batch, or an episode would depend on who dreams beside it. That decides what runs where.
-The two matrix products are ordinary TensorFlow operations: on a CPU a row of theirs is the same, bit for bit, in any batch of
-LEAST_ROWS or more, while XLA's change in batches of 48 rows and fewer. The arithmetic between them is compiled by XLA, which
-fuses it into a few passes; it has no sum whose order could change. Tests hold both to it.
+A row's numbers must not depend on its batch, or an episode would depend on which rows share its batch. That decides what runs
+where. The two matrix products are ordinary TensorFlow operations: on a CPU a row of theirs is the same, bit for bit, in a batch
+of any of the sizes in doomrnn.rows, while XLA's change with the batch. The arithmetic between them is compiled by XLA, which
+fuses it into a few passes; it has no sum whose order could change. Tests hold both to it, and each kernel tries its products
+once, for the sake of processors that no test has seen.
 """
 
+import functools
+import sys
+
+import numpy as np
 import tensorflow as tf
 
+from doomrnn import rows
 from doomrnn.noise import uniform_and_normal
-
-LEAST_ROWS = 2  # a single row goes through a matrix-vector product, which adds in another order
 
 
 class Kernel:
@@ -22,6 +26,9 @@ class Kernel:
     initial_z: (mu, logvar), each (N, Z). precision: "float32" or "bfloat16", of what goes into the two matrix products and
     comes out; all else is float32. Has its own operations: kernels of two threads must not be the same object, because
     TensorFlow's matrix products on a CPU hold a lock while they run.
+
+    sizes: the numbers of rows that it may be given, in rising order. Only one is left where this processor's products depend on
+    the batch; stderr says so once.
     """
 
     def __init__(self, rnn, initial_z, temperature, precision="float32"):
@@ -38,6 +45,20 @@ class Kernel:
         self._gates = tf.function(self._fused_gates, jit_compile=True)
         self._sample = tf.function(self._fused_sample, jit_compile=True)
         self._join = tf.function(self.join, jit_compile=True)
+        self.sizes = rows.GPU_SIZES if tf.config.list_physical_devices("GPU") else rows.SIZES
+        if not self._alike(self.sizes):
+            self.sizes = self.sizes[-1:]
+            _warn(self.sizes[0], self._alike(self.sizes))
+
+    def _alike(self, sizes):
+        """Whether the products of one and the same row have the same bits in each place of a batch of each of `sizes` rows."""
+        rng = np.random.default_rng(0)
+        for weights in (self._driven, self._head):
+            row = tf.cast(rng.normal(size=(1, weights.shape[0])), self.dtype)
+            products = tf.concat([tf.matmul(tf.repeat(row, size, axis=0), weights) for size in sizes], axis=0)
+            if tf.reduce_any(products != products[:1]):
+                return False
+        return True
 
     def _start(self, seeds):
         """(z (B,Z), h (B,H), c (B,H)) of the first moment of dreams with `seeds` (B,) uint32."""
@@ -53,7 +74,10 @@ class Kernel:
         return tf.cast(tf.concat([z, h], axis=1), self.dtype)
 
     def step(self, z, actions, h, c, seeds, steps):
-        """(z (B,Z), h, c, died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it. B >= 2."""
+        """(z (B,Z), h, c, died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it.
+
+        B is one of `sizes`.
+        """
         return self.step_joined(self._join(z, h), actions, c, seeds, steps)
 
     def step_joined(self, z_and_h, actions, c, seeds, steps):
@@ -83,6 +107,13 @@ class Kernel:
         planes = [head[:, i : i + self.z_size] for i in range(0, head.shape[1] - self._restarts, self.z_size)]
         died = head[:, -1] > 0 if self._restarts else tf.zeros_like(steps, tf.bool)
         return sample(planes, chance, noise, self.temperature), died
+
+
+@functools.cache
+def _warn(size, places_alike):
+    """Say once in a process what the trial of the products found."""
+    result = "the same dreams, more slowly" if places_alike else "dreams that still depend on their place, in the last digits"
+    print(f"this processor's matrix products depend on their number of rows: all have {size}, for {result}", file=sys.stderr)
 
 
 def sample(planes, chance, noise, temperature):

@@ -10,12 +10,6 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from doomrnn.kernel import LEAST_ROWS
-
-# A CPU is as fast with 64 rows as with 1024, and fewer rows mean that the last dreams leave less of the batch empty.
-CPU_ROWS, GPU_ROWS = 64, 1024
-SMALLEST = 16
-
 
 def features(mode, z, state):
     """What C sees of z (B,Z) and M's state, the pair (h, c): (B, F), in the original's order."""
@@ -27,12 +21,12 @@ class Population:
     """Rollouts of controllers in `dream`, on `lanes` threads, each with at most `rows` dreams at once.
 
     act(features (B,F), params (B,P)) -> actions (B,A), in a way that does not depend on the batch, such as
-    `Controller.row_actions`. mode: what the controllers see. rows: by default what suits the device.
+    `Controller.row_actions`. mode: what the controllers see. rows: rounded up to one of the kernel's sizes; by default the
+    largest, with which a CPU is as fast as with more, while the last dreams leave less of the batch empty.
     TensorFlow must have as many inter-op threads as there are lanes for them to run at once.
     """
 
     def __init__(self, dream, act, mode, rows=None, lanes=1):
-        rows = rows or (GPU_ROWS if tf.config.list_physical_devices("GPU") else CPU_ROWS)
         self._lanes = [_Lane(dream.kernel(), act, mode, rows) for _ in range(lanes)]
         self.dream = dream
 
@@ -71,16 +65,15 @@ class _Lane:
 
     def __init__(self, kernel, act, mode, rows):
         self.kernel, self.act, self.mode = kernel, act, mode
-        self.sizes = [max(rows, LEAST_ROWS)]
-        while self.sizes[-1] > SMALLEST:
-            self.sizes.append(max(self.sizes[-1] // 2, SMALLEST))
+        most = min((size for size in kernel.sizes if rows and size >= rows), default=kernel.sizes[-1])
+        self.sizes = [size for size in kernel.sizes if size <= most]
         self._look = tf.function(self._fused_look, jit_compile=True)
         inputs = [((None, None), tf.float32), ((None,), tf.int32), ((None,), tf.uint32), ((), tf.int32), ((), tf.int32)]
         inputs = [tf.TensorSpec(*spec) for spec in inputs]  # one graph, however many controllers and episodes
         self._graphs = {record: tf.function(partial(self._rollout, record), inputs) for record in (False, True)}
 
     def run(self, params, owners, seeds, max_steps, with_actions):
-        size = min((size for size in self.sizes if size >= len(seeds)), default=self.sizes[0])
+        size = min((size for size in self.sizes if size >= len(seeds)), default=self.sizes[-1])
         rollout = self._graphs[with_actions]
         return [part.numpy() for part in rollout(params, tf.constant(owners), tf.constant(seeds), max_steps, tf.constant(size))]
 
@@ -114,7 +107,7 @@ class _Lane:
                 for old, new in zip(rows, seat(episode), strict=True)
             ]
             dreaming = tf.reduce_sum(tf.cast(episode < count, tf.int32))
-            smaller = tf.reduce_min(tf.where(sizes >= dreaming, sizes, sizes[0]))
+            smaller = tf.reduce_min(tf.where(sizes >= dreaming, sizes, sizes[-1]))
             keep = tf.argsort(tf.cast(episode == count, tf.int32), stable=True)[: tf.minimum(smaller, tf.shape(episode)[0])]
             return lengths, upcoming, *[tf.gather(part, keep) for part in (episode, *rows)]
 

@@ -20,15 +20,21 @@ ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
+# With ONEDNN_MAX_CPU_ISA a processor with AVX-512 computes as one without, but TensorFlow's bfloat16 products crash.
+PRECISIONS = config.PRECISIONS if config.bfloat16_allowed() else ("float32",)
+needs_bfloat16 = pytest.mark.skipif(PRECISIONS == ("float32",), reason="ONEDNN_MAX_CPU_ISA leaves no bfloat16")
 # What a stage is begun with to see that --precision auto goes on with it: not what it would choose here.
-OTHER_PRECISION = "--precision", *(config.PRECISIONS[:1] if config.fast_precision() == "bfloat16" else config.PRECISIONS[1:])
+OTHER_PRECISION = "--precision", next((name for name in PRECISIONS if name != config.fast_precision()), "float32")
 
 
-def run_script(*arguments, ranks=0, check=True):
-    """`python ARGUMENTS`, under `mpirun -n RANKS` where ranks is given; the finished process with its output as text."""
+def run_script(*arguments, ranks=0, check=True, environment=None):
+    """`python ARGUMENTS`, under `mpirun -n RANKS` where ranks is given; the finished process with its output as text.
+
+    environment: variables that are set for it.
+    """
     launcher = ["mpirun", "-n", str(ranks)] if ranks else []
     command = [*launcher, sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | (environment or {}), capture_output=True, text=True, timeout=300)
     if check and done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return done

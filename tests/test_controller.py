@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from conftest import PRECISIONS
 
 from config import GAMES, UserError, scaled
 from controller.controller import Controller
@@ -139,7 +140,7 @@ def test_table_shows_measured_and_published():
     assert "15.0" in text and "906" in text
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, precision):
     """Three candidates in a batch that has rows for five, and five after them: none sees the others."""
     world = open_world("real", car_run, scaled("carracing"), 3, precision=precision)
@@ -156,7 +157,7 @@ def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, preci
     world.close()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precision):
     """Seven games in three rows: whose game is over begins the next one, and what is seen of it belongs to it."""
     world = open_world("real", doom_run, scaled("doom"), 3, precision=precision)

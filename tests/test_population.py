@@ -1,12 +1,12 @@
 """Population rollouts: the same episode however it is dreamed, and the same survival as a plain NumPy account of the dream."""
 
 import json
+from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, run_script
+from conftest import PRECISIONS, needs_bfloat16, run_script
 
 import config
 from controller.controller import Controller
@@ -36,7 +36,7 @@ def _params(controller, count):
     return np.random.default_rng(5).normal(0, 0.3, (count, controller.num_params))
 
 
-@pytest.mark.parametrize("precision", config.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_episode_does_not_depend_on_its_company(precision):
     """In batches of other sizes, alone, on two threads, in another order: actions and lengths are the same, bit for bit."""
     controller, dream = _small(max_steps=100, precision=precision)
@@ -65,66 +65,42 @@ def test_episode_does_not_depend_on_its_company(precision):
             np.testing.assert_array_equal(actions, expected[episode][2])
 
 
-PROGRAM = """
-import json, sys
-sys.path.insert(0, {root!r})
-import config
-config.load_tensorflow(1)
-import numpy as np
-from controller.rollout import open_world
-from controller.workers import Pool
-
-pool, world = Pool(), open_world("dream", {run!r}, config.scaled("doom"), 4)
-units = [(params, seeds) for params, seeds in json.load(open({file!r}))]
-results = pool.map_shares(lambda share: world.rollouts(share, 300), units)
-if pool.rank == 0:
-    print(json.dumps([[scores.tolist(), steps.tolist()] for scores, steps in results]))
-"""
+FLAGS = Path("/proc/cpuinfo").read_text().split()
+# What oneDNN can be told to compute as, XLA's name for it, and whether this processor has more than that.
+OLDER = {"SSE41": ("SSE4_2", "avx" in FLAGS), "AVX": ("AVX", "avx2" in FLAGS), "AVX2": ("AVX2", "avx512f" in FLAGS)}
 
 
-def test_one_episode_four_ways(doom_run, tmp_path):
-    """The Gymnasium environment, the vector environment, a population, and a population under three workers."""
-    game, dream = load_dream(str(doom_run), GAME, max_steps=300)
-    controller = Controller(game)
-    params, seeds = _params(controller, 2) / 3, np.arange(100, 108)
-    owners = np.arange(8) // 4
-    population = Population(dream, controller.row_actions, controller.mode)
-    scores, steps, actions = population(params, owners, seeds, with_actions=True)
-    assert len(set(steps)) > 3
+def _as_older(instruction_set):
+    """The environment in which a process computes as on a processor that has no more than `instruction_set`."""
+    return {"ONEDNN_MAX_CPU_ISA": instruction_set, "XLA_FLAGS": f"--xla_cpu_max_isa={OLDER[instruction_set][0]}"}
 
-    act = tf.function(controller.row_actions, jit_compile=True)
-    single = gymnasium.make(game.dream_id, run_dir=str(doom_run), max_steps=300).unwrapped
-    seen = []
-    for i, seed in enumerate(seeds):
-        observation, rewards, over = single.reset(seed=int(seed))[0], [], False
-        while not over:
-            action = act(observation[None], tf.constant(params[owners[i]][None], tf.float32)).numpy()[0]
-            np.testing.assert_array_equal(action, actions[i][len(rewards)])
-            seen.append((i, len(rewards), observation))
-            observation, reward, died, cut, _ = single.step(action)
-            rewards.append(reward)
-            over = died or cut
-        assert (len(rewards), sum(rewards)) == (steps[i], scores[i])
 
-    vector = gymnasium.make_vec(game.dream_id, num_envs=8, run_dir=str(doom_run), max_steps=300)
-    observations = [vector.reset(seed=100)[0]]
-    lengths = np.zeros(8, int)
-    for t in range(max(steps)):
-        taken = [actions[i][t] if t < steps[i] else np.zeros(1, np.float32) for i in range(8)]
-        observation, _, died, cut, _ = vector.step(np.array(taken))
-        observations.append(observation)
-        lengths = np.where((lengths == 0) & (died | cut), t + 1, lengths)
-    assert lengths.tolist() == steps.tolist()
-    for i, t, observation in seen:
-        np.testing.assert_array_equal(observations[t][i], observation)
+def _four_ways(*arguments, environment=None):
+    """What tests/four_ways.py says on stderr of its matrix products, on two ranks: their lines, each once."""
+    done = run_script("tests/four_ways.py", *arguments, ranks=2, environment=environment)
+    lengths = json.loads(done.stdout)
+    assert len(set(lengths)) > 8 and min(lengths) < 110 and max(lengths) == 120
+    return {line for line in done.stderr.splitlines() if "depend" in line}
 
-    units = [[params[k].tolist(), seeds[owners == k].tolist()] for k in range(2)] + [[params[0].tolist(), [104]]]
-    (tmp_path / "units.json").write_text(json.dumps(units))
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM.format(root=str(ROOT), run=str(doom_run), file=str(tmp_path / "units.json")))
-    shared = json.loads(run_script(program, ranks=3).stdout)
-    for k in range(2):
-        assert shared[k] == [scores[owners == k].tolist(), steps[owners == k].tolist()]
+
+@pytest.mark.parametrize("instruction_set", [name for name, (_, older) in OLDER.items() if older])
+def test_one_episode_four_ways_on_an_older_processor(instruction_set):
+    """The Gymnasium environment, vector environments, a population, and one shared by two workers, in 1 to 128 rows."""
+    assert not _four_ways("float32", environment=_as_older(instruction_set))
+
+
+@pytest.mark.parametrize("precision", sorted({"float32", config.fast_precision()}))
+def test_one_episode_four_ways(precision):
+    """The same with all that this processor has."""
+    assert not _four_ways(precision)
+
+
+@pytest.mark.skipif("avx2" not in FLAGS, reason="the processor has no AVX2, whose products do")
+def test_products_that_depend_on_their_rows_are_noticed():
+    """AVX2's do in these sizes. Then all products have 64 rows, and dreams are the same as ever."""
+    assert _four_ways("float32", 2, 8, 20, 64, environment=_as_older("AVX2")) == {
+        "this processor's matrix products depend on their number of rows: all have 64, for the same dreams, more slowly"
+    }
 
 
 def _numpy_survival(dream, controller, params, count):
@@ -157,7 +133,10 @@ def _numpy_survival(dream, controller, params, count):
     return steps
 
 
-@pytest.mark.parametrize("temperature, precision", [(0.5, "float32"), (1.0, "float32"), (1.0, "bfloat16"), (1.3, "float32")])
+@pytest.mark.parametrize(
+    "temperature, precision",
+    [(0.5, "float32"), (1.0, "float32"), pytest.param(1.0, "bfloat16", marks=needs_bfloat16), (1.3, "float32")],
+)
 def test_survival_is_that_of_a_plain_account_of_the_dream(temperature, precision):
     """Mean survival over 2,000 dreams each: the 99% intervals meet."""
     count = 2000
@@ -193,9 +172,9 @@ def test_kernel_says_what_m_says(name, request):
     assert abs(np.sort(uniform) - (np.arange(len(uniform)) + 0.5) / len(uniform)).max() < 1.95 / len(uniform) ** 0.5
 
 
-@pytest.mark.parametrize("precision", config.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_row_has_the_same_bits_in_any_batch(precision):
-    """At Doom's size: any place, any neighbours, any number of rows from 2 on; and alone, through Dream.step."""
+    """At Doom's size: any place, any neighbours, any number of rows, through Dream.step."""
     rng, rnn = np.random.default_rng(0), MDNRNN(64, 1, 512, 5, predict_restart=True)
     dream = Dream(rnn, (rng.normal(0, 1, (30, 64)), np.full((30, 64), -2.0)), 1.15, 2100, 1.0, precision)
     controller = Controller("doom")

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, run_script
+from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, needs_bfloat16, run_script
 
 import train
 from config import UserError
@@ -73,6 +73,7 @@ if rank == 0:
 """
 
 
+@needs_bfloat16
 def test_ranks_on_different_processors_use_the_arithmetic_of_the_first(doom_run, tmp_path):
     run = _copy(doom_run, tmp_path / "run")
     for script in ("train", "evaluate"):

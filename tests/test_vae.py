@@ -6,9 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import OTHER_PRECISION
+from conftest import OTHER_PRECISION, needs_bfloat16
 
-from config import UserError, fast_precision
+from config import UserError, check_precision, fast_precision
 from env.record import BadEpisode, episode_path, save_episode
 
 TRAIN = ("carracing", "--scale", "smoke", "--batch-size", "10")
@@ -50,6 +50,7 @@ def weights(folder):
     return load_vae(str(folder / "vae" / "vae.keras")).get_weights()
 
 
+@needs_bfloat16
 def test_bfloat16_computes_about_the_same_and_is_saved_as_float32(tmp_path):
     from vae.vae import ConvVAE, load_vae
 
@@ -74,10 +75,15 @@ def test_bfloat16_computes_about_the_same_and_is_saved_as_float32(tmp_path):
         ("GenuineIntel", "avx512f avx512_bf16 avx512_fp16", "float32"),
     ],
 )
-def test_precision_is_what_the_processor_is_fast_with(tmp_path, vendor, flags, precision):
+def test_precision_is_what_the_processor_is_fast_with(tmp_path, monkeypatch, vendor, flags, precision):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     core = f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: A processor: 2.0 GHz\nflags\t\t: fpu {flags}\nbugs\t\t:\n\n"
     (tmp_path / "cpuinfo").write_text(2 * core)
     assert fast_precision(str(tmp_path / "cpuinfo")) == precision
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert fast_precision(str(tmp_path / "cpuinfo")) == "float32"
+    with pytest.raises(UserError, match="unset it, or choose float32"):
+        check_precision("bfloat16")
 
 
 def test_precision_is_as_published_where_the_processor_is_unknown(tmp_path):

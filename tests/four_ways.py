@@ -1,0 +1,91 @@
+"""The same dreams in the Gymnasium environment, in vector environments, in a population, and shared by the ranks of an MPI job.
+
+    mpirun -n 2 python tests/four_ways.py PRECISION [SIZE ...]
+
+Of the pretrained Doom agent's M, with controllers under which dreams die early and late. Rank 0 asserts that a dream has the
+same actions and the same length wherever it is dreamed, in batches of 1 to 128 rows, and prints the lengths as JSON. Rank 1
+asserts that the agents of the real worlds compute the same wherever in the batch an episode is played. SIZE ...: instead of
+those in doomrnn.rows, sizes of batches that may not be alike, of which the kernel must notice it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import config  # noqa: E402  after the path
+
+config.load_tensorflow(2, lanes=True)
+
+import gymnasium  # noqa: E402  after the thread counts
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from controller.controller import Controller  # noqa: E402
+from controller.rollout import DreamWorld, open_world  # noqa: E402
+from controller.workers import Pool  # noqa: E402
+from doomrnn import rows  # noqa: E402
+from doomrnn.dream import load_dream  # noqa: E402
+
+RUN, STEPS = str(ROOT / "pretrained" / "doom"), 120
+SEEDS = np.arange(100, 228)
+
+
+def main(precision, *sizes):
+    rows.SIZES = tuple(map(int, sizes)) or rows.SIZES
+    pool = Pool()
+    game, dream = load_dream(RUN, config.scaled("doom"), max_steps=STEPS, precision=precision)
+    controller = Controller(game)
+    params = np.random.default_rng(5).normal(0, 0.3, (len(SEEDS), controller.num_params))
+
+    world = DreamWorld(controller, dream, episodes=1)
+    units = [(params[k], SEEDS[k : k + 1].tolist()) for k in range(20, 40)]
+    shared = [int(steps[0]) for _, steps in pool.map_shares(lambda share: world.rollouts(share, STEPS), units)]
+    if pool.rank > 0:
+        return sizes or real_worlds(precision)
+
+    lengths, actions = dreams(world.population, params, len(SEEDS))
+    assert lengths[20:40].tolist() == shared
+    for count in (1, 7, 20, 50):
+        others, taken = dreams(world.population, params, count)
+        assert others.tolist() == lengths[:count].tolist()
+        for mine, theirs in zip(actions, taken, strict=False):
+            np.testing.assert_array_equal(mine, theirs)
+
+    keywords = dict(run_dir=RUN, max_steps=STEPS, precision=precision)
+    act = tf.function(controller.row_actions, jit_compile=True)
+    single = gymnasium.make(game.dream_id, **keywords).unwrapped
+    observation, over, length = single.reset(seed=int(SEEDS[0]))[0], False, 0
+    while not over:
+        action = act(observation[None], tf.constant(params[:1], tf.float32)).numpy()[0]
+        np.testing.assert_array_equal(action, actions[0][length])
+        observation, _, died, cut, _ = single.step(action)
+        length, over = length + 1, died or cut
+    assert length == lengths[0]
+    for count in (3, len(SEEDS)):
+        vector = gymnasium.make_vec(game.dream_id, num_envs=count, **keywords)
+        vector.reset(seed=int(SEEDS[0]))
+        found = np.zeros(count, int)
+        for t in range(max(lengths[:count])):
+            taken = [actions[i][min(t, lengths[i] - 1)] for i in range(count)]
+            *_, died, cut, _ = vector.step(np.array(taken))
+            found = np.where((found == 0) & (died | cut), t + 1, found)
+        assert found.tolist() == lengths[:count].tolist()
+    print(json.dumps(lengths.tolist()))
+
+
+def real_worlds(precision):
+    for name, episodes in (("carracing", 3), ("carracing", 8), ("carracing", 9), ("carracing", 16), ("doom", 20)):
+        world = open_world("real", str(ROOT / "pretrained" / name), config.scaled(name), episodes, precision=precision)
+        assert world._rows_alike()
+
+
+def dreams(population, params, count):
+    """(lengths, actions) of the first `count` dreams, each with a controller of its own."""
+    return population(params, np.arange(count), SEEDS[:count], with_actions=True)[1:]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
