@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from config import UserError
 from legacy import UNITS, check_shapes, read_arrays, write_arrays
+from vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
 
 FRAME_SHAPE = (64, 64, 3)
 # The original's names of the layers, in its order, which is Keras's too; each has a kernel and a bias.
@@ -100,8 +101,11 @@ class ConvVAE(keras.Model):
         """What `decode` makes of z (B,Z), as a NumPy array (B,64,64,3) uint8."""
         return np.uint8(np.round(self.decode(z) * 255.0))
 
-    def call(self, frames):
-        """(reconstruction (B,64,64,3), mu (B,Z), logvar (B,Z)): what the loss is made of. z is sampled, always."""
+    def call(self, frames, training=False):
+        """(reconstruction (B,64,64,3), mu (B,Z), logvar (B,Z)): what the loss is made of. z is sampled, always.
+
+        The layers learn of `training` from Keras. Those of vae.layers take less time then, for the same values but rounding.
+        """
         mu, logvar = self.encode(frames)
         noise = keras.random.normal(tf.shape(mu), seed=self.noise)
         return self.decode(mu + tf.exp(logvar / 2) * noise), mu, logvar
@@ -120,36 +124,6 @@ class ConvVAE(keras.Model):
         return error + kl
 
 
-@keras.saving.register_keras_serializable("world_models")
-class PatchConv(keras.layers.Conv2D):
-    """Conv2D that makes a few pixels of many channels, as one matrix product of the patches that they are made of.
-
-    For the encoder's last layer a CPU's convolution takes three times as long: it reorders the weights at each call.
-    """
-
-    def call(self, inputs):
-        """(B,H,W,C) -> (B,h,w,filters), without padding."""
-        size, stride, filters = self.kernel_size[0], self.strides[0], self.filters
-        rows, columns = (range(0, length - size + 1, stride) for length in inputs.shape[1:3])
-        patches = [
-            tf.reshape(inputs[:, i : i + size, j : j + size], (-1, self.kernel.shape[2] * size**2))
-            for i in rows
-            for j in columns
-        ]
-        pixels = tf.reshape(tf.stack(patches, axis=1), (-1, patches[0].shape[1])) @ tf.reshape(self.kernel.value, (-1, filters))
-        return self.activation(tf.reshape(pixels + self.bias.value, (-1, len(rows), len(columns), filters)))
-
-
-@keras.saving.register_keras_serializable("world_models")
-class PixelTranspose(keras.layers.Conv2DTranspose):
-    """Conv2DTranspose of pictures of one pixel, as one matrix product: a fifth less time for a whole update on a CPU."""
-
-    def call(self, inputs):
-        """(B,1,1,C) -> (B,*kernel_size,filters)."""
-        pixels = tf.matmul(inputs[:, 0, 0], tf.reshape(self.kernel.value, (-1, inputs.shape[-1])), transpose_b=True)
-        return self.activation(tf.reshape(pixels, (-1, *self.kernel.shape[:3])) + self.bias.value)
-
-
 def _scaled(frames):
     frames = tf.convert_to_tensor(frames)
     return tf.cast(frames, tf.float32) / 255 if frames.dtype == tf.uint8 else tf.cast(frames, tf.float32)
@@ -157,7 +131,8 @@ def _scaled(frames):
 
 def _encoder(z_size, policy):
     frames = x = keras.Input(FRAME_SHAPE)
-    for filters, layer in zip((32, 64, 128, 256), 3 * [keras.layers.Conv2D] + [PatchConv], strict=True):
+    layers = keras.layers.Conv2D, keras.layers.Conv2D, Conv2D, PatchConv
+    for filters, layer in zip((32, 64, 128, 256), layers, strict=True):
         x = layer(filters, 4, strides=2, activation="relu", dtype=policy)(x)  # 64 -> 31 -> 14 -> 6 -> 2 pixels
     x = keras.layers.Flatten()(x)  # (B,1024), height then width then channels
     mu, logvar = keras.layers.Dense(z_size, name="mu")(x), keras.layers.Dense(z_size, name="logvar")(x)
@@ -171,7 +146,7 @@ def _decoder(z_size, policy):
     x = PixelTranspose(128, 5, strides=2, activation="relu", dtype=policy)(x)  # 1 -> 5 -> 13 -> 30 -> 64 pixels
     for filters, size in ((64, 5), (32, 6)):
         x = keras.layers.Conv2DTranspose(filters, size, strides=2, activation="relu", dtype=policy)(x)
-    x = keras.layers.Conv2DTranspose(3, 6, strides=2, dtype=policy)(x)
+    x = Conv2DTranspose(3, 6, strides=2, dtype=policy)(x)
     x = keras.layers.Activation("sigmoid", dtype="float32")(x)
     return keras.Model(z, x, name="decoder")
 
