@@ -48,7 +48,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     import numpy as np
 
     from vae.frames import FrameStream, held_out_frames, shards
-    from vae.training import Watch, record
+    from vae.training import Adam, Watch, record
     from vae.vae import ConvVAE, begin_with
 
     keras.utils.set_random_seed(args.seed)  # of the first weights
@@ -56,7 +56,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     if args.start:
         begin_with(model, args.start)
     # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
-    model.compile(optimizer=keras.optimizers.Adam(game.vae_learning_rate), jit_compile=False)
+    model.compile(optimizer=Adam(game.vae_learning_rate), jit_compile=False)
     done = checkpoints.restore(model)
     unseen = held_out_frames(held_out, game.action_size, game.vae_batch_size, args.skip_bad)
 

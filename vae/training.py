@@ -67,6 +67,26 @@ class Checkpoints:
         return int(os.path.basename(path).split("-")[1].split(".")[0])
 
 
+class Adam(keras.optimizers.Adam):
+    """Keras's, with the step of a weight as TensorFlow's one operation, which goes through memory once, not a dozen times."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        step, beta_1, beta_2 = (tf.cast(value, dtype) for value in (self.iterations + 1, self.beta_1, self.beta_2))
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+
 def generated(generator, signature, ahead):
     """A tf.data.Dataset of what generator() yields, made in a thread of its own, `ahead` elements before they are asked for."""
     options = tf.data.Options()
