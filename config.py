@@ -8,6 +8,7 @@ https://github.com/hardmaru/WorldModelsExperiments. Where they differ, the artic
 """
 
 import argparse
+import ctypes
 import os
 import sys
 from dataclasses import dataclass, field, fields, replace
@@ -363,6 +364,16 @@ def set_threads(count):
     threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
 
 
+def keep_memory():
+    """Let glibc's malloc keep what is freed, where that is what allocates.
+
+    It would give each large array back to the system, which gives it out again page by page, with a fault and zeros for each.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in ((-1, 1 << 30), (-2, 64 << 20), (-3, 32 << 20)) if mallopt else ():
+        mallopt(parameter, value)  # M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which takes no more than this
+
+
 def load_tensorflow(threads, lanes=False):
     """Import TensorFlow with `threads` threads, and without the half dozen lines that no setting keeps it from printing.
 
@@ -371,6 +382,7 @@ def load_tensorflow(threads, lanes=False):
     if lanes:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     set_threads(threads)
+    keep_memory()
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
