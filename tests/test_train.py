@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, needs_bfloat16, run_script
+from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, run_script
 
 import train
 from config import UserError
@@ -34,30 +34,15 @@ def _best(folder):
     return (folder / "controller" / "best.json").read_text()
 
 
-@pytest.mark.parametrize("game", ["carracing", "doom"])
-def test_any_number_of_workers_writes_the_same(game, tmp_path, request):
-    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[game])
-    for ranks in (1, 2, 3):
-        _copy(run, tmp_path / str(ranks))
-        run_script("train.py", game, "--scale", "smoke", "--run-dir", tmp_path / str(ranks), ranks=ranks)
-    history = _history(tmp_path / "1")
-    assert len(history) == 2 and history[0][1:3] != history[1][1:3]
-    assert _history(tmp_path / "2") == history and _history(tmp_path / "3") == history
-    assert _best(tmp_path / "1") == _best(tmp_path / "2") == _best(tmp_path / "3")
-    params, score = json.loads(_best(tmp_path / "1"))
-    assert np.any(np.array(params) != 0) and np.isfinite(score)
-
-
-ON_OTHER_PROCESSORS = """
+PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 from mpi4py import MPI
-import config, rundir
+import config, evaluate, rundir, train
 from controller import rollout
-from {script} import main
 
 rank = MPI.COMM_WORLD.Get_rank()
-rundir.fast_precision = lambda: config.PRECISIONS[rank]
+rundir.fast_precision = lambda: config.PRECISIONS[min(rank, 1)]
 open_world = rollout.open_world
 given = []
 
@@ -66,31 +51,67 @@ def watched(*arguments, **keywords):
     return open_world(*arguments, **keywords)
 
 rollout.open_world = watched
-main()
+for script, *arguments in {commands!r}:
+    dict(train=train, evaluate=evaluate)[script].main(arguments)
 given = MPI.COMM_WORLD.gather(given)
 if rank == 0:
-    print(given)
+    print("given", given)
 """
 
 
-@needs_bfloat16
-def test_ranks_on_different_processors_use_the_arithmetic_of_the_first(doom_run, tmp_path):
-    run = _copy(doom_run, tmp_path / "run")
-    for script in ("train", "evaluate"):
-        program = tmp_path / f"{script}.py"
-        program.write_text(ON_OTHER_PROCESSORS.format(root=str(ROOT), script=script))
-        how = ("--scale", "smoke", "--run-dir", run) + (("--world", "dream", "--episodes", 32) if script == "evaluate" else ())
-        answer = run_script(program, "doom", *how, ranks=2)
-        assert answer.stdout.splitlines()[-1] == "[['float32'], ['float32']]"
+def _commands(car, doom):
+    """Searches for both games' controllers, the car's shortened."""
+    return [
+        ["train", "carracing", "--scale", "smoke", "--max-steps", "20", "--run-dir", str(car)],
+        ["train", "doom", "--scale", "smoke", "--run-dir", str(doom)],
+    ]
+
+
+def _under_mpirun(folder, commands, ranks):
+    """The finished job in which `ranks` processes go through `commands`: one start of TensorFlow serves all of them."""
+    program = folder / f"{ranks}.py"
+    program.write_text(PROGRAM.format(root=str(ROOT), commands=commands))
+    return run_script(program, ranks=ranks)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(car_run, doom_run, tmp_path_factory):
+    """What two ranks print, and the run directories that they leave; the second one's processor is fast with bfloat16."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = _copy(car_run, folder / "car"), _copy(doom_run, folder / "doom")
+    score = ["evaluate", "doom", "--run-dir", str(runs[1]), "--world", "dream", "--episodes", "32", "--max-steps", "40"]
+    return _under_mpirun(folder, [*_commands(*runs), score], 2).stdout, runs
+
+
+def test_any_number_of_workers_writes_the_same(car_run, doom_run, two_ranks, tmp_path):
+    """One process that was not started under mpirun, and two and three that were."""
+    one, three = ((_copy(car_run, tmp_path / f"car-{n}"), _copy(doom_run, tmp_path / f"doom-{n}")) for n in (1, 3))
+    for _, *arguments in _commands(*one):
+        train.main([*arguments, "--precision", "float32", "-n", "1"])
+    _under_mpirun(tmp_path, _commands(*three), 3)
+    for ours, *others in zip(one, two_ranks[1], three, strict=True):
+        history = _history(ours)
+        assert len(history) == 2 and history[0][1:3] != history[1][1:3]
+        for other in others:
+            assert _history(other) == history and _best(other) == _best(ours)
+        params, score = json.loads(_best(ours))
+        assert np.any(np.array(params) != 0) and np.isfinite(score)
+
+
+def test_ranks_on_different_processors_use_the_arithmetic_of_the_first(two_ranks):
+    """In the real world, in the dream, and where the agent is scored."""
+    told = [line for line in two_ranks[0].splitlines() if line.startswith("given")]
+    assert told == [f"given {[['float32'] * 3] * 2}"]
 
 
 LONGER = ("--generations", 5, "--episodes", 16, "--dream-max-steps", 1500)
 
 
 def test_killed_run_goes_on_as_if_it_had_not_been(doom_run, tmp_path):
+    """And as if there had been one process, not two."""
     command = ("train.py", "doom", "--scale", "smoke", *LONGER, "--run-dir")
     whole, killed = _copy(doom_run, tmp_path / "whole"), _copy(doom_run, tmp_path / "killed")
-    run_script(*command, whole, ranks=2)
+    train.main([*map(str, command[1:]), str(whole), "-n", "1"])
     words = ["mpirun", "-n", "2", sys.executable, *map(str, command), str(killed)]
     job = subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, start_new_session=True, stderr=subprocess.DEVNULL)
     history = killed / "controller" / "hist.json"
