@@ -159,8 +159,9 @@ def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, preci
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precision):
-    """Seven games in three rows: whose game is over begins the next one, and what is seen of it belongs to it."""
-    world = open_world("real", doom_run, scaled("doom"), 3, precision=precision)
+    """Six games in two rows: whose game is over begins the next one, and what is seen of it belongs to it."""
+    world = open_world("real", doom_run, scaled("doom"), 2, precision=precision)
+    seeds = [5, 19, 11, 12, 20, 0]  # this player dies early in most of these games
     params = np.random.default_rng(0).normal(0, 0.3, world.controller.num_params)
     seen = {}
 
@@ -168,11 +169,11 @@ def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precisio
         for row in np.flatnonzero(episode >= 0):
             seen.setdefault(int(episode[row]), []).append((frames[row].copy(), z[row], actions[row], dones[row]))
 
-    scores, steps = world.rollout(params, list(range(7)), 250, watch=watch)
-    assert len(set(steps)) > 3 and [len(seen[e]) for e in range(7)] == steps.tolist()
-    for e in (2, 5, 6):
+    scores, steps = world.rollout(params, seeds, 120, watch=watch)
+    assert len(set(steps)) > 3 and [len(seen[e]) for e in range(6)] == steps.tolist()
+    for e in (1, 4):
         watched, seen = seen, {}
-        alone = world.rollout(params, [e], 250, watch=watch)
+        alone = world.rollout(params, [seeds[e]], 120, watch=watch)
         assert [part[0] for part in alone] == [scores[e], steps[e]]
         for ours, own in zip(watched[e], seen[0], strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(ours, own, strict=True))

@@ -83,7 +83,7 @@ def test_physics_rewards_and_chance_are_gymnasiums_bit_for_bit(make, seed):
     ours.reset(seed=seed), theirs.reset(seed=seed)
     assert ours.track == theirs.track
     reached = 0
-    for action in _driving(300, seed):
+    for action in _driving(150, seed):
         _, *ours_says = ours.step(action)
         _, *theirs_says = theirs.step(action)
         assert ours_says == theirs_says
@@ -98,7 +98,7 @@ def test_v3_shows_what_gymnasium_shows(make):
     differences = []
     for seed in range(3):
         frames = [(ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0])]
-        frames += [(ours.step(action)[0], theirs.step(action)[0]) for action in _driving(300, seed)]
+        frames += [(ours.step(action)[0], theirs.step(action)[0]) for action in _driving(150, seed)]
         differences += [np.abs(frame - paper(shown[:84]).astype(int)) for frame, shown in frames]
     per_frame = np.mean(differences, axis=(1, 2, 3))
     assert per_frame.mean() <= 0.2 and per_frame.max() <= 0.5  # of 255; without the car 0.49 and 0.76

@@ -80,7 +80,7 @@ def test_the_car_has_the_released_shape_and_size(released, ours):
 def test_doom_is_as_bright_as_released():
     released, world = _released("doom"), env.make(GAMES["doom"], preprocess="legacy")
     frames = []
-    for seed in range(12):
+    for seed in range(6):
         act = extraction_policy(GAMES["doom"], np.random.default_rng(seed))
         obs = play(world, act, seed, 300)[0]
         frames.extend(obs[:: max(1, len(obs) // 10)])
