@@ -5,20 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import ROOT, run_script
 
-from bench import measure
+from bench import agent, measure, worlds
 from config import UserError, scaled
 
 
-def test_worlds_reports_ratios_rates_and_parts(tmp_path):
+def test_worlds_reports_ratios_rates_and_parts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(agent, "PROCESSES", 1)  # each of a contestant's loads TensorFlow
+    monkeypatch.chdir(ROOT)
     path = tmp_path / "worlds.json"
-    done = run_script("-m", "bench.worlds", "--runs", 1, "--steps", 20, "--episodes", 3, "--json", path)
+    worlds.main(["--runs", "1", "--steps", "5", "--episodes", "3", "--json", str(path)])
     numbers = json.loads(path.read_text())
     assert numbers["env_vs_gymnasium"] > 0 and numbers["env_v3_vs_gymnasium"] > 0
     # Differences of two runs this short can come out below 0 on a busy machine.
     assert np.isfinite([numbers["extract_frames_per_s"], numbers["extract_doom_frames_per_s"]]).all()
-    assert f"{numbers['env_vs_gymnasium']:.2f}" in done.stdout
+    assert f"{numbers['env_vs_gymnasium']:.2f}" in capsys.readouterr().out
     assert numbers["runs"] == 1 and numbers["machine"]["cores"] >= 1
     for parts in numbers["step_microseconds"].values():
         assert parts["Box2D"] > 0 and parts["picture"] > 0

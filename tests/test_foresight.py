@@ -30,18 +30,18 @@ def recording(tmp_path):
     return vae, rnn, paths, episodes
 
 
-def _alarms(rnn, z, action):
-    """Whether M expects an end after each step of one episode, with `step`."""
-    state, alarms = rnn.initial_state(1), []
+def _alarms(step, state, z, action):
+    """Whether M expects an end after each step of one episode, with its `step` from `state` on."""
+    alarms = []
     for t in range(len(z)):
-        params, state = rnn.step(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))
+        params, state = step(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))
         alarms.append(bool(params.restart_logit[0] > 0))
     return alarms
 
 
 def test_foresight_is_what_steps_one_by_one_show(recording):
     vae, rnn, paths, episodes = recording
-    rng = np.random.default_rng(5)
+    rng, step = np.random.default_rng(5), tf.function(rnn.step)
     errors, before, deaths, foreseen, others, false = [], [], 0, 0, 0, 0
     for obs, action, died in episodes:
         mu, logvar = (part.numpy() for part in vae.encode(obs))
@@ -49,7 +49,7 @@ def test_foresight_is_what_steps_one_by_one_show(recording):
         errors.extend(error)
         before.extend(error[-BEFORE_THE_END:])
         z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
-        *rest, last = _alarms(rnn, z, action)
+        *rest, last = _alarms(step, rnn.initial_state(1), z, action)
         deaths, foreseen, others, false = deaths + died, foreseen + (died and last), others + len(rest), false + sum(rest)
     assert 0 < foreseen < deaths and 0 < false < others  # else this would show nothing
     seen = foresight(GAMES["doom"], vae, rnn, paths, seed=5)

@@ -361,18 +361,19 @@ def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
     def trained(folder, *start):
         if not folder.exists():
             copy_of(run, folder, "record", "series", *(["vae"] if what == "rnn" else []))
+            for e in range(3 if what == "vae" else 0):  # V takes longer: two short episodes are enough for it
+                os.remove(episode_path(folder / "record", e))
         if what == "vae":
             train_vae([game.name, "--scale", "smoke", "--run-dir", str(folder), "--learning-rate", "1e-9", *start])
         else:
             train(run, folder, "--learning-rate", "1e-9", *start)
         return load(str(folder / what / f"{what}.keras")).trainable_weights
 
-    kinds = ("keras", "json") if what == "rnn" else ("keras",) if game.name == "doom" else ("json",)  # V takes longer
-    for kind in kinds:
-        weights = trained(tmp_path / kind, "--start", str(tmp_path / f"given.{kind}"))
-        for weight, expected in zip(weights, given.trainable_weights, strict=True):
-            np.testing.assert_allclose(weight, expected, atol=1e-4)
+    kind = "keras" if game.name == "doom" else "json"  # V and M each begin with both, one in each game
+    weights = trained(tmp_path / kind, "--start", str(tmp_path / f"given.{kind}"))
+    for weight, expected in zip(weights, given.trainable_weights, strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-4)
     with pytest.raises(UserError, match="made with start"):  # another training than the one that is there
-        trained(tmp_path / kinds[0])
+        trained(tmp_path / kind)
     with pytest.raises(UserError, match="nothing.json, which is no file"):
-        trained(tmp_path / kinds[0], "--start", str(tmp_path / "nothing.json"))
+        trained(tmp_path / kind, "--start", str(tmp_path / "nothing.json"))
