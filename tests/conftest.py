@@ -14,6 +14,8 @@ import numpy as np  # noqa: E402  after the thread counts
 import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+# The authors' own files, beside the checkout; README, "Tests", says which. Where they are missing, what needs them is skipped.
+LEGACY = ROOT.parent / "shared" / "legacy"
 # Three ranks on two cores are refused by Open MPI unless it is told otherwise.
 ENVIRONMENT = {
     **os.environ,
@@ -25,6 +27,13 @@ PRECISIONS = config.PRECISIONS if config.bfloat16_allowed() else ("float32",)
 needs_bfloat16 = pytest.mark.skipif(PRECISIONS == ("float32",), reason="ONEDNN_MAX_CPU_ISA leaves no bfloat16")
 # What a stage is begun with to see that --precision auto goes on with it: not what it would choose here.
 OTHER_PRECISION = "--precision", next((name for name in PRECISIONS if name != config.fast_precision()), "float32")
+
+
+def needs_released(path, where):
+    """A mark that skips a test where there is no LEGACY/`path`; `where`: the public repository and the folders that have it."""
+    return pytest.mark.skipif(
+        not (LEGACY / path).exists(), reason=f"the authors' files are not in ../shared/legacy/{path}: they come from {where}"
+    )
 
 
 def run_script(*arguments, ranks=0, check=True, environment=None):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_run, run_script
+from conftest import LEGACY, make_run, needs_released, run_script
 
 import config
 import evaluate
@@ -28,17 +28,11 @@ from rundir import digest
 from vae.frames import recorded
 from vae.vae import ConvVAE
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "legacy" / "carracing"
+RELEASED = LEGACY / "carracing"
+needs_weights = needs_released("carracing", "github.com/hardmaru/WorldModelsExperiments, carracing/rnn, initial_z and log")
 GAMES = pytest.mark.parametrize("name", ["carracing", "doom"])
 ENCODER = [(4, 4, 3, 32), (4, 4, 32, 64), (4, 4, 64, 128), (4, 4, 128, 256)]
 DECODER = [(5, 5, 128, 1024), (5, 5, 64, 128), (6, 6, 32, 64), (6, 6, 3, 32)]  # (h,w,out,in)
-
-
-@pytest.fixture
-def released():
-    if not RELEASED.is_dir():
-        pytest.skip(f"there are no released files in {RELEASED}")
-    return RELEASED
 
 
 @functools.cache
@@ -158,10 +152,11 @@ def _compare(rnn, kernel, bias, steps=200):
     return h
 
 
-def test_released_m_computes_what_the_original_does(released, tmp_path):
-    integers = json.loads((released / "rnn.json").read_text())
+@needs_weights
+def test_released_m_computes_what_the_original_does(tmp_path):
+    integers = json.loads((RELEASED / "rnn.json").read_text())
     output_w, output_b, kernel, bias = (np.array(part) / 10_000 for part in integers)
-    rnn = MDNRNN.from_json(released / "rnn.json")
+    rnn = MDNRNN.from_json(RELEASED / "rnn.json")
     assert (rnn.z_size, rnn.action_size, rnn.rnn_size, rnn.predict_restart) == (32, 3, 256, False)
     h = _compare(rnn, kernel, bias)
     params = rnn.head(tf.constant(h[None], tf.float32))
@@ -190,10 +185,11 @@ def test_m_of_doom_has_its_own_order(tmp_path):
 # ---- C, and all of them together
 
 
-def test_released_car_dreams_at_the_published_size_of_z(released):
-    rnn, controller = MDNRNN.from_json(released / "rnn.json"), Controller("carracing")
-    assert controller.load_json(released / "carracing.cma.16.64.best.json") == pytest.approx(900.460571875)
-    mu, logvar = (array / 10_000 for array in legacy.read_arrays(str(released / "initial_z.json"), ("mu", "logvar")))
+@needs_weights
+def test_released_car_dreams_at_the_published_size_of_z():
+    rnn, controller = MDNRNN.from_json(RELEASED / "rnn.json"), Controller("carracing")
+    assert controller.load_json(RELEASED / "carracing.cma.16.64.best.json") == pytest.approx(900.460571875)
+    mu, logvar = (array / 10_000 for array in legacy.read_arrays(str(RELEASED / "initial_z.json"), ("mu", "logvar")))
     dream = Dream(rnn, (np.float32(mu), np.float32(logvar)), 0.7, 1000, 0.0)
     seeds, params = tf.constant(np.arange(16), tf.uint32), tf.constant(np.tile(controller.params, (16, 1)), tf.float32)
     z, state = dream.start(seeds)
@@ -212,8 +208,9 @@ def test_released_car_dreams_at_the_published_size_of_z(released):
     assert (driven.std(axis=(0, 1)) > 0.05).all() and seen.std(axis=1).mean() > 0.3  # it drives, and each dream differs
 
 
-def test_controllers_are_written_as_they_were_read(released, tmp_path):
-    source, controller = released / "carracing.cma.16.64.best.json", Controller("carracing")
+@needs_weights
+def test_controllers_are_written_as_they_were_read(tmp_path):
+    source, controller = RELEASED / "carracing.cma.16.64.best.json", Controller("carracing")
     controller.save_json(tmp_path / "best.json", controller.load_json(source))
     assert json.loads((tmp_path / "best.json").read_text()) == json.loads(source.read_text())
     controller.save_json(tmp_path / "mean.json")  # the original's log/NAME.json
@@ -419,11 +416,12 @@ def test_the_other_game_is_named(tmp_path):
         convert.import_folder(config.GAMES["carracing"], str(tmp_path / "clone"), str(tmp_path / "run"))
 
 
-def test_step_size_is_that_of_the_authors_log(released):
+@needs_weights
+def test_step_size_is_that_of_the_authors_log():
     """For 25 generations it depends on how it is adapted, and hardly on what is learned."""
     from controller.evolution import Evolution
 
-    published = np.array(json.loads((released / "carracing.cma.16.64.hist.json").read_text()))[:25, 6]
+    published = np.array(json.loads((RELEASED / "carracing.cma.16.64.hist.json").read_text()))[:25, 6]
     search, rng, values = Evolution(np.zeros(867), 64, 0.1, seed=0), np.random.default_rng(0), []
     for _ in published:
         search.tell(search.ask(), rng.normal(size=64))

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import LEGACY, needs_released, run_script
 
 from config import UserError
 from controller.evolution import Evolution
 from controller.history import Training
 from controller.plots import GENERATIONS, compare, draw, labels, read_history, table
 
-LEGACY = Path(__file__).resolve().parents[2] / "shared" / "legacy"
-needs_logs = pytest.mark.skipif(
-    not (LEGACY / "doomrnn" / "doomrnn.cma.16.64.hist.json").exists(), reason=f"the authors' logs are not in {LEGACY}"
-)
+needs_logs = needs_released("doomrnn", "github.com/hardmaru/WorldModelsExperiments, carracing/log and doomrnn/log")
 # The authors' logs as they are published: {generation: (hours, mean of the population)}.
 PUBLISHED = {
     "carracing": {

@@ -1,17 +1,17 @@
 """What our worlds show in the `legacy` preprocessing beside the frames that the authors published: colours, and the car."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import LEGACY, needs_released
 from PIL import Image
 
 import env
 from config import GAMES
 from env.policies import extraction_policy, play
 
-RELEASED = Path(__file__).resolve().parents[2] / "shared" / "legacy" / "frames"
+needs_frames = needs_released("frames", "github.com/worldmodels/worldmodels.github.io, demo/cardata and demo/doomdata")
 GRASS, LIGHT_GRASS = (101, 203, 101), (101, 228, 101)
 ROAD = {(101, 101, 101), (104, 104, 104), (106, 106, 106)}  # what is touched, and two shades of what is not
 # Where nothing in view is as bright as a kerb, that code's preprocessing stretches the colours until the grass is.
@@ -23,10 +23,8 @@ CAR = (slice(51, 59), slice(29, 35))
 
 def _released(game):
     """The published frames (N,64,64,3) of a game."""
-    folder = RELEASED / game
-    if not folder.is_dir():
-        pytest.skip(f"there are no published frames in {folder}")
-    return np.array([np.array(Image.open(path).convert("RGB")) for path in sorted(folder.glob("*.png"))])
+    paths = sorted((LEGACY / "frames" / game).glob("*.png"))
+    return np.array([np.array(Image.open(path).convert("RGB")) for path in paths])
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +52,7 @@ def _colors(frame):
     return [color for color, count in Counter(map(tuple, frame.reshape(-1, 3).tolist())).most_common() if count >= 100]
 
 
-@pytest.mark.parametrize("whose", ["released", "ours"])
+@pytest.mark.parametrize("whose", [pytest.param("released", marks=needs_frames), "ours"])
 def test_palettes(whose, request):
     near = [colors for colors in map(_colors, request.getfixturevalue(whose)) if colors[0] != OUTSIDE]
     plain = [set(colors) for colors in near if colors[0] == GRASS and LIGHT_GRASS in colors]
@@ -64,12 +62,14 @@ def test_palettes(whose, request):
     assert not set.union(*plain) & {STRETCHED_GRASS, STRETCHED_LIGHT_GRASS} and STRETCHED_LIGHT_GRASS in set.union(*stretched)
 
 
+@needs_frames
 def test_black_outside_of_the_field_is_255(released, ours):
     for frames in (released, ours):
         wide = [frame for frame in frames if _colors(frame)[0] == OUTSIDE]
         assert wide and wide[0].min() < 60  # beside it pixels that are partly black, as the field's edge has them
 
 
+@needs_frames
 def test_the_car_has_the_released_shape_and_size(released, ours):
     cars = released[(slice(None), *CAR)].astype(int)
     straight = [frame for frame in ours if _colors(frame)[0] in (GRASS, STRETCHED_GRASS)]
@@ -77,6 +77,7 @@ def test_the_car_has_the_released_shape_and_size(released, ours):
     assert len(straight) > 20 and np.median(nearest) < 0.5
 
 
+@needs_frames
 def test_doom_is_as_bright_as_released():
     released, world = _released("doom"), env.make(GAMES["doom"], preprocess="legacy")
     frames = []
