@@ -30,7 +30,7 @@ def record(folder, lengths, action_size=3):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
-    return record(tmp_path_factory.mktemp("recorded"), [24, 30, 20, 26, 18])
+    return record(tmp_path_factory.mktemp("recorded"), [12, 15, 10, 13, 9])
 
 
 def copy_of(recorded, folder):
@@ -234,13 +234,13 @@ def test_stream_gives_each_frame_once_and_mixes_episodes(recorded):
 
     def read(seed):
         paths = list_episodes(recorded / "record")
-        stream = FrameStream(paths, 3, 10, 11, np.random.default_rng(seed), buffer_frames=40)
+        stream = FrameStream(paths, 3, 10, 5, np.random.default_rng(seed), buffer_frames=20)
         return [batch[:, 0, :2, 0] for batch in stream]
 
     batches = read(0)
-    assert [len(batch) for batch in batches] == [10] * 11
+    assert [len(batch) for batch in batches] == [10] * 5
     seen = {tuple(frame) for frame in np.concatenate(batches).tolist()}
-    assert len(seen) == 110  # of 118: none twice
+    assert len(seen) == 50  # of 59: none twice
     assert max(len(set(batch[:, 0])) for batch in batches) > 1
     assert all((a == b).all() for a, b in zip(batches, read(0), strict=True))
     assert not all((a == b).all() for a, b in zip(batches, read(1), strict=True))
@@ -278,7 +278,7 @@ def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeyp
 
     rows = [json.loads(line) for line in (stopped / "vae" / "log.jsonl").read_text().splitlines()]
     rows = [row for row in rows if "loss" in row]
-    lengths = np.array([24, 30, 20, 26])  # the fifth is held out
+    lengths = np.array([12, 15, 10, 13])  # the fifth is held out
     updates = [sum(lengths[chosen]) // 10 for epoch in (0, 1) for chosen in vae.frames.shards(4, 0, epoch)]
     assert [(row["epoch"], row["part"]) for row in rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert [row["updates"] for row in rows] == np.cumsum(updates).tolist()
@@ -330,7 +330,7 @@ def test_what_cannot_be_trained_on_is_said(tmp_path, recorded):
     with pytest.raises(UserError, match="python extract.py carracing"):
         train(tmp_path)
     copy_of(recorded, tmp_path)
-    with pytest.raises(UserError, match="100 frames to train on, fewer than a batch of 500"):
+    with pytest.raises(UserError, match="50 frames to train on, fewer than a batch of 500"):
         train(tmp_path, "--batch-size", "500")
     with pytest.raises(UserError, match="the loss became"):
         train(tmp_path, "--learning-rate", "1e30")
