@@ -101,8 +101,8 @@ def test_v3_shows_what_gymnasium_shows(make):
         frames += [(ours.step(action)[0], theirs.step(action)[0]) for action in _driving(150, seed)]
         differences += [np.abs(frame - paper(shown[:84]).astype(int)) for frame, shown in frames]
     per_frame = np.mean(differences, axis=(1, 2, 3))
-    assert per_frame.mean() <= 0.2 and per_frame.max() <= 0.5  # of 255; without the car 0.49 and 0.76
-    assert np.mean(np.array(differences) > 1) < 0.03  # if no tile lost its shade, 0.056
+    assert per_frame.mean() <= 0.2 and per_frame.max() <= 0.5  # of 255; without the car 0.45 and 0.77
+    assert np.mean(np.array(differences) > 1) < 0.03  # if no tile lost its shade, 0.058
 
 
 def test_gymnasiums_own_car_is_cropped_and_resized_and_nothing_else(make):

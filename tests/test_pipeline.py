@@ -184,7 +184,7 @@ def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
 
 def test_world_model_is_looked_at(run, capsys):
     game, folder = run
-    command = [game, "--scale", "smoke", "--run-dir", folder, "--episodes", "2", "--threads", "1"]
+    command = [game, "--scale", "smoke", "--run-dir", folder, "--episodes", "1", "--threads", "1"]
     doomrnn.probe.main([*command, "--games", folder, "--recorded", "3"])
     seen, dreams = (  # what this V, hardly trained, makes of dreams is grey
         np.uint8(matplotlib.image.imread(os.path.join(folder, "probe", name))[::2, ::2, :3] * 255.0 + 0.5)
@@ -200,7 +200,7 @@ def test_world_model_is_looked_at(run, capsys):
     if game == "doom":
         with open(os.path.join(folder, "probe", "players.json")) as file:
             lived = json.load(file)
-        assert all(len(times["real"]) == 2 and set(times["dream"]) <= set(range(1, 41)) for times in lived.values())
+        assert all(len(times["real"]) == 1 and set(times["dream"]) <= set(range(1, 41)) for times in lived.values())
         assert 100 < np.mean(lived["always left"]["real"]) < 250 and "always left" in capsys.readouterr().out
 
 
