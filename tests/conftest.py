@@ -12,6 +12,7 @@ config.set_threads(1)
 
 import numpy as np  # noqa: E402  after the thread counts
 import pytest  # noqa: E402
+import threadpoolctl  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 # The authors' own files, beside the checkout; README, "Tests", says which. Where they are missing, what needs them is skipped.
@@ -71,6 +72,13 @@ def make_run(folder, game_name):
     first = [rng.integers(-20_000, 20_000, (30, game.z_size)), np.full((30, game.z_size), -20_000)]
     (folder / "rnn" / "initial_z.json").write_text(json.dumps([part.tolist() for part in first]))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread():
+    """Scripts that are called in this process may let NumPy use all cores; whoever comes after them has one again."""
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        yield
 
 
 @pytest.fixture(scope="session")
