@@ -39,7 +39,7 @@ run: install
 stage = $(GAME) --scale $(SCALE) --run-dir $(RUN) --seed $(SEED)
 
 test: install
-	python -m pytest -q -n 2 --dist worksteal --durations=10 $(ARGS)
+	python -m pytest -q -n 2 --dist loadscope --durations=10 $(ARGS)
 
 lint: install
 	ruff check .
