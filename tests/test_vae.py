@@ -298,8 +298,8 @@ def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeyp
     assert all((a == b).all() for a, b in zip(weights(whole), weights(stopped), strict=True))
 
 
-def spoil(folder, kind):
-    path = episode_path(folder / "record", 1)
+def spoil(folder, kind, number):
+    path = episode_path(folder / "record", number)
     if kind == "empty":
         open(path, "w").close()
     elif kind == "truncated":
@@ -313,17 +313,20 @@ def spoil(folder, kind):
     return path
 
 
-@pytest.mark.parametrize("kind", ["empty", "truncated", "shape", "content"])
-def test_bad_episode_is_named_and_can_be_skipped(recorded, tmp_path, kind, capsys):
-    copy_of(recorded, tmp_path)
-    path = spoil(tmp_path, kind)
-    with pytest.raises(BadEpisode, match="000001.npz.*--skip-bad"):
-        train(tmp_path)
-    assert not os.path.exists(tmp_path / "vae" / "vae.keras")
-    shutil.rmtree(tmp_path / "vae", ignore_errors=True)
-    train(tmp_path, "--skip-bad")
-    assert path in capsys.readouterr().err
-    assert all(np.isfinite(weight).all() for weight in weights(tmp_path))
+@pytest.mark.parametrize("kinds", [["empty", "truncated", "shape"], ["content"]], ids="-".join)
+def test_bad_episodes_are_named_and_can_be_skipped(recorded, tmp_path, kinds, capsys):
+    """Each alone is named; all of those that their headers betray are skipped together, and so is one that they do not."""
+    together = copy_of(recorded, tmp_path / "together")
+    for number, kind in enumerate(kinds, 1):
+        alone = copy_of(recorded, tmp_path / kind)
+        spoil(alone, kind, number), spoil(together, kind, number)
+        with pytest.raises(BadEpisode, match=f"00000{number}.npz.*--skip-bad"):
+            train(alone)
+        assert not os.path.exists(alone / "vae" / "vae.keras")
+    train(together, "--skip-bad")
+    told = capsys.readouterr().err
+    assert all(episode_path(together / "record", number) in told for number in range(1, len(kinds) + 1))
+    assert all(np.isfinite(weight).all() for weight in weights(together))
 
 
 def test_what_cannot_be_trained_on_is_said(tmp_path, recorded):
