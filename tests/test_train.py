@@ -42,7 +42,7 @@ import config, evaluate, rundir, train
 from controller import rollout
 
 rank = MPI.COMM_WORLD.Get_rank()
-rundir.fast_precision = lambda: config.PRECISIONS[min(rank, 1)]
+rundir.fast_precision = lambda: config.PRECISIONS[rank]
 open_world = rollout.open_world
 given = []
 
@@ -67,37 +67,29 @@ def _commands(car, doom):
     ]
 
 
-def _under_mpirun(folder, commands, ranks):
-    """The finished job in which `ranks` processes go through `commands`: one start of TensorFlow serves all of them."""
-    program = folder / f"{ranks}.py"
-    program.write_text(PROGRAM.format(root=str(ROOT), commands=commands))
-    return run_script(program, ranks=ranks)
-
-
 @pytest.fixture(scope="module")
 def two_ranks(car_run, doom_run, tmp_path_factory):
-    """What two ranks print, and the run directories that they leave; the second one's processor is fast with bfloat16."""
+    """What two ranks print, and the run directories that they leave; the second one's processor is fast with bfloat16.
+
+    One start of TensorFlow serves all that they do.
+    """
     folder = tmp_path_factory.mktemp("two")
     runs = _copy(car_run, folder / "car"), _copy(doom_run, folder / "doom")
     score = ["evaluate", "doom", "--run-dir", str(runs[1]), "--world", "dream", "--episodes", "32", "--max-steps", "40"]
-    return _under_mpirun(folder, [*_commands(*runs), score], 2).stdout, runs
+    program = folder / "program.py"
+    program.write_text(PROGRAM.format(root=str(ROOT), commands=[*_commands(*runs), score]))
+    return run_script(program, ranks=2).stdout, runs
 
 
 def test_any_number_of_workers_writes_the_same(car_run, doom_run, two_ranks, tmp_path):
-    """One process that was not started under mpirun, two that were, and in the dream three.
-
-    The car's four candidates are played together, so that a second rank has nothing to do already, as a third would have.
-    """
-    one, (car_of_two, doom_of_two) = (_copy(car_run, tmp_path / "car"), _copy(doom_run, tmp_path / "doom")), two_ranks[1]
-    three = _copy(doom_run, tmp_path / "doom-3")
+    """One process that was not started under mpirun, and two that were. Three go on with the search that is killed below."""
+    one = _copy(car_run, tmp_path / "car"), _copy(doom_run, tmp_path / "doom")
     for _, *arguments in _commands(*one):
         train.main([*arguments, "--precision", "float32", "-n", "1"])
-    _under_mpirun(tmp_path, _commands(car_run, three)[1:], 3)
-    for ours, others in zip(one, ([car_of_two], [doom_of_two, three]), strict=True):
+    for ours, other in zip(one, two_ranks[1], strict=True):
         history = _history(ours)
         assert len(history) == 2 and history[0][1:3] != history[1][1:3]
-        for other in others:
-            assert _history(other) == history and _best(other) == _best(ours)
+        assert _history(other) == history and _best(other) == _best(ours)
         params, score = json.loads(_best(ours))
         assert np.any(np.array(params) != 0) and np.isfinite(score)
 
@@ -112,7 +104,7 @@ LONGER = ("--generations", 5, "--episodes", 16, "--dream-max-steps", 1000)
 
 
 def test_killed_run_goes_on_as_if_it_had_not_been(doom_run, tmp_path):
-    """And as if there had been one process, not two."""
+    """With two processes until then and three from then on, as if there had been one."""
     command = ("train.py", "doom", "--scale", "smoke", *LONGER, "--run-dir")
     whole, killed = _copy(doom_run, tmp_path / "whole"), _copy(doom_run, tmp_path / "killed")
     train.main([*map(str, command[1:]), str(whole), "-n", "1"])
@@ -126,7 +118,7 @@ def test_killed_run_goes_on_as_if_it_had_not_been(doom_run, tmp_path):
         os.kill(pid, signal.SIGKILL)
     job.wait()
     assert len(_history(killed)) < 5
-    run_script(*command, killed, ranks=2)
+    run_script(*command, killed, ranks=3)
     assert _best(killed) == _best(whole)
     assert _history(killed) == _history(whole)
 
