@@ -153,14 +153,15 @@ SCALES = {
             vae_learning_rate=1e-3,
             rnn_batch_size=8,
             rnn_epochs=10,
-            # Short episodes on tracks that all candidates share: the first bends teach the most for their steps.
+            # One track a generation, shared by all candidates, and far enough round it to need more than the first bends. As
+            # many steps in four episodes of 200 teach less than half as much, in two of 200 for more generations little more.
             controller_population=32,
-            controller_episodes=4,
-            controller_max_steps=200,
+            controller_episodes=1,
+            controller_max_steps=400,
             controller_seeds="one",
             controller_step_size="tpa",  # lengthens the step within ten generations; csa first shortens it
-            controller_generations=16,
-            controller_eval_steps=8,
+            controller_generations=28,
+            controller_eval_steps=14,
             controller_eval_episodes=16,
         ),
         "doom": dict(

@@ -171,11 +171,13 @@ def world_keywords(game, args, run_dir):
 def settle_precision(args, stage=None):
     """Make of `args.precision` "auto" what the run's `stage` was begun with, so that another machine can go on with it.
 
-    Where there is no such stage, or it does not say: what this processor is fast with. Raises UserError where it has none such.
+    Where there is no such stage, or it does not say: what this processor is fast with. Raises UserError for one that it lacks.
     """
     if args.precision == "auto":
         before = settings_in(os.path.join(args.run_dir, stage)).get("precision") if stage else None
         args.precision = before if before in PRECISIONS else fast_precision()
+        if args.precision != before:
+            return
     check_precision(args.precision)
 
 
