@@ -160,8 +160,8 @@ SCALES = {
             controller_max_steps=400,
             controller_seeds="one",
             controller_step_size="tpa",  # lengthens the step within ten generations; csa first shortens it
-            controller_generations=28,
-            controller_eval_steps=14,
+            controller_generations=24,
+            controller_eval_steps=12,
             controller_eval_episodes=16,
         ),
         "doom": dict(
