@@ -173,12 +173,13 @@ def settle_precision(args, stage=None):
 
     Where there is no such stage, or it does not say: what this processor is fast with. Raises UserError for one that it lacks.
     """
+    if args.precision == "auto" and stage:
+        before = settings_in(os.path.join(args.run_dir, stage)).get("precision")
+        args.precision = before if before in PRECISIONS else "auto"
     if args.precision == "auto":
-        before = settings_in(os.path.join(args.run_dir, stage)).get("precision") if stage else None
-        args.precision = before if before in PRECISIONS else fast_precision()
-        if args.precision != before:
-            return
-    check_precision(args.precision)
+        args.precision = fast_precision()
+    else:
+        check_precision(args.precision)
 
 
 def digest(path):
