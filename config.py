@@ -1,4 +1,4 @@
-"""The two games, their published hyperparameters, and the command line made from them.
+"""The games, their published hyperparameters, and the scales.
 
 `GAMES` holds the published values (`--scale paper`); `SCALES` says what the smaller scales change. A field whose metadata
 names a stage is an option of that stage's script: `vae_epochs` is `python -m vae.train --epochs`.
@@ -7,13 +7,7 @@ Sources: Ha & Schmidhuber, "World Models" (2018), https://worldmodels.github.io,
 https://github.com/hardmaru/WorldModelsExperiments. Where they differ, the article is the default and the comment has the other.
 """
 
-import argparse
-import ctypes
-import os
-import sys
 from dataclasses import dataclass, field, fields, replace
-
-import threadpoolctl
 
 
 class UserError(Exception):
@@ -23,11 +17,6 @@ class UserError(Exception):
 def _setting(stage, help, default, option=None):
     """A field that is an option of `stage`'s script, by default called as the field without "STAGE_" before it."""
     return field(default=default, metadata={"stage": stage, "help": help, "option": option})
-
-
-def _option(f):
-    """The option of the field `f`, such as --sigma-init."""
-    return "--" + (f.metadata["option"] or f.name.removeprefix(f.metadata["stage"] + "_").replace("_", "-"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,178 +218,3 @@ def scaled(name, scale="paper"):
 def stage_settings(game, *stages):
     """{field name: value} of the fields of `game` that are options of `stages`."""
     return {f.name: getattr(game, f.name) for f in fields(Game) if f.metadata.get("stage") in stages}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):  # argparse would print its usage before the sentence
-        raise UserError(f"{message} (--help lists the options)")
-
-
-class CommandLine:
-    """A script's options: those that all scripts have, and one for each field of `Game` that belongs to `stages`.
-
-    `add` is argparse's `add_argument`. `parse(argv)` returns (game, args): the Game at its scale with the options that were
-    given put in, and the argparse namespace, in which `run_dir` is never None.
-
-    legacy_games: {old name: (game, world)}, names that the original had; `args.legacy_world` is then the world, else None.
-    """
-
-    def __init__(self, description, *stages, legacy_games=None):
-        self.parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-        self.add = self.parser.add_argument
-        self.legacy_games = legacy_games or {}
-        self.add("game", nargs="?", default="carracing", help=f"{' or '.join(GAMES)} (default: carracing)")
-        self.add("--scale", default="paper", help=f"how much of everything: {', '.join(SCALES)} (default: paper)")
-        self.add("--run-dir", help="where the stages of a run are kept (default: runs/GAME)")
-        self.add("--seed", type=int, default=0, help="seed of all chance in this stage (default: 0)")
-        self.stage_fields = [f for f in fields(Game) if f.metadata.get("stage") in stages]
-        for f in self.stage_fields:
-            flag = _option(f)
-            values = " / ".join(dict.fromkeys(str(getattr(game, f.name)) for game in GAMES.values()))
-            kind = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
-            self.add(flag, *self._aliases(flag), dest=f.name, help=f"{f.metadata['help']} (published: {values})", **kind)
-
-    def add_world_options(self):
-        """Options for how the real world is seen; `rundir.world_keywords` makes the environment's keywords of them."""
-        default = "(default: as recorded, else"
-        self.add(
-            "--look",
-            choices=("v0", "v3", "gymnasium"),
-            help=f"CarRacing as published, as in Gymnasium's v3, or that itself, unmodified and slow {default} v0)",
-        )
-        self.add(
-            "--preprocess",
-            choices=("paper", "legacy"),
-            help=f"frames as the article says, or as the authors' code made them, for their weights {default} paper)",
-        )
-
-    def add_precision_option(self, what):
-        """--precision of `what`; `rundir.settle_precision` makes "float32" or "bfloat16" of "auto"."""
-        self.add(
-            "--precision",
-            choices=("auto", *PRECISIONS),
-            default="auto",
-            help=f"{what}: float32, as published; bfloat16; auto: as it was begun, or else the faster here (default)",
-        )
-
-    @staticmethod
-    def _aliases(flag):
-        """The name with underscores, as the original's options have it, where it differs."""
-        underscored = "--" + flag[2:].replace("-", "_")
-        return [underscored] if underscored != flag else []
-
-    def parse(self, argv=None):
-        args = self.parser.parse_args(argv)
-        args.game, args.legacy_world = self.legacy_games.get(args.game, (args.game, None))
-        game = scaled(args.game, args.scale)
-        given = {f.name: getattr(args, f.name) for f in self.stage_fields if getattr(args, f.name) is not None}
-        for f in self.stage_fields:
-            _check(f, given.get(f.name))
-        if args.seed < 0:
-            raise UserError(f"--seed is {args.seed}: give a number of 0 or more")
-        args.run_dir = args.run_dir or os.path.join("runs", args.game + ("-legacy" if getattr(args, "legacy", None) else ""))
-        return replace(game, **given), args
-
-
-PRECISIONS = ("float32", "bfloat16")
-
-
-def bfloat16_allowed():
-    """Whether oneDNN may use AVX-512. Where ONEDNN_MAX_CPU_ISA forbids what the processor has, bfloat16 ends in a crash."""
-    return os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper().startswith(("ALL", "DEFAULT", "AVX512", "AVX10"))
-
-
-def check_precision(name):
-    """Raise UserError where `name` is none of PRECISIONS, or cannot be had here."""
-    if name not in PRECISIONS:
-        raise UserError(f"there is no precision {name!r}: choose one of {', '.join(PRECISIONS)}")
-    if name == "bfloat16" and not bfloat16_allowed():
-        raise UserError("there is no bfloat16 with the ONEDNN_MAX_CPU_ISA that is set: unset it, or choose float32")
-
-
-def fast_precision(cpuinfo="/proc/cpuinfo"):
-    """What `auto` is: "bfloat16" where this processor's products of it are the faster ones, which /proc/cpuinfo tells.
-
-    They are with AMX, and with AVX512-BF16 on AMD's processors. With AVX512-BF16 alone Intel's take 1.8 times as long as with
-    float32 (V's encoder, 16 frames on a core of a Xeon: 6.8 ms against 3.8), and without it any take many times as long.
-    """
-    if not bfloat16_allowed():
-        return "float32"
-    try:
-        with open(cpuinfo) as file:
-            lines = (line.partition(":") for line in file)
-            facts = {name.strip(): value.split() for name, _, value in lines}
-    except OSError:
-        return "float32"
-    flags = facts.get("flags", [])
-    fast = "amx_bf16" in flags or "avx512_bf16" in flags and facts.get("vendor_id") == ["AuthenticAMD"]
-    return "bfloat16" if fast else "float32"
-
-
-_MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance"}
-_CHOICES = {
-    "controller_mode": ("zh", "zch", "z", "z_hidden"),
-    "controller_seeds": ("pairs", "one", "own"),
-    "controller_step_size": ("csa", "tpa"),
-}
-
-
-def _check(f, value):
-    if value is None or f.type is bool:
-        return
-    if f.type is str:
-        if value not in _CHOICES[f.name]:
-            raise UserError(f"{_option(f)} is {value!r}: choose one of {', '.join(_CHOICES[f.name])}")
-    elif not (0 <= value < float("inf")) or (value == 0 and f.name not in _MAY_BE_ZERO):
-        raise UserError(f"{_option(f)} is {value}: give a number above 0")
-
-
-def set_threads(count):
-    """Let TensorFlow, OpenCV and NumPy's BLAS use `count` threads. For the first two it works only before they are loaded."""
-    blas = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
-    # OpenCV's second thread, which has nothing to do in pictures of 96 by 84, would spin beside the worker all the time.
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENCV_FOR_THREADS_NUM", *blas):
-        os.environ.setdefault(name, str(count))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
-
-
-def keep_memory():
-    """Let glibc's malloc keep what is freed, where that is what allocates.
-
-    It would give each large array back to the system, which gives it out again page by page, with a fault and zeros for each.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for parameter, value in ((-1, 1 << 30), (-2, 64 << 20), (-3, 32 << 20)) if mallopt else ():
-        mallopt(parameter, value)  # M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which takes no more than this
-
-
-def load_tensorflow(threads, lanes=False):
-    """Import TensorFlow with `threads` threads, and without the half dozen lines that no setting keeps it from printing.
-
-    lanes: the threads never share an operation; each runs whole ones of its own, as dreams are rolled out (doomrnn.population).
-    """
-    if lanes:
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    set_threads(threads)
-    keep_memory()
-    sys.stderr.flush()
-    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        import tensorflow  # noqa: F401
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nothing)
-
-
-def run_script(main):
-    """Call `main()`; a UserError becomes its sentence on stderr and exit status 2."""
-    try:
-        main()
-    except UserError as error:
-        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from config import GAMES, CommandLine, UserError, load_tensorflow
-from controller import workers
-from controller.convert import add_legacy_options, import_folder
-from controller.seeds import TEST, VALIDATION, episode_seeds
-from rundir import Atomic, Stage, add_name_option, search_folder, settings_in, settle_precision, world_keywords, write_json
+from config import GAMES, UserError
+from job import workers
+from job.command import CommandLine
+from job.machine import load_tensorflow
+from job.rundir import Atomic, Stage, add_name_option, search_folder, settings_in, settle_precision, world_keywords, write_json
+from job.seeds import TEST, VALIDATION, episode_seeds
+from original.convert import add_legacy_options, import_folder
 
 ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
 ENLARGED = 4  # a pixel of the video for each of these, squared
@@ -22,11 +24,6 @@ ENLARGED = 4  # a pixel of the video for each of these, squared
 
 def main(argv=None):
     game, args = _parse(argv)
-    if args.history:
-        from controller.plots import compare
-
-        print(compare(args.history, args.out, args.cores))
-        return
     pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
     settle_precision(args)
@@ -68,9 +65,6 @@ def _parse(argv):
         help="film an episode, to .mp4 or .webp: the frame and V's reconstruction, or the decoded dream",
     )
     add("--json", metavar="FILE", help="also write the results here")
-    add("--history", nargs="+", metavar="FILE", help="only draw hist.json and hist_best.json files, the original's or ours")
-    add("--out", metavar="FILE.png", help="the picture that --history draws")
-    add("--cores", metavar="N", type=int, nargs="+", help="cores of each of its runs, or of all: compare by core-hours")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in, and M dreams in")
@@ -78,10 +72,6 @@ def _parse(argv):
     game, args = command_line.parse(argv)
     if args.legacy and args.pretrained:
         raise UserError("--legacy and --pretrained are two agents: give one of them")
-    if bool(args.history) != bool(args.out):
-        raise UserError("--history and --out go together: give --history FILE ... --out FILE.png")
-    if args.cores and not args.history:
-        raise UserError("--cores is for --history: give both, or neither")
     if args.name and (args.legacy or args.controller):
         raise UserError("--name, --legacy and --controller choose different controllers: leave out --name")
     if args.episodes < 1:
@@ -168,8 +158,8 @@ def _drive(game, args, world, pool, seeds):
     """The summary of dreams in which the score is the steps until the car leaves the road, with "on_road", a share, of each."""
     from controller.report import summary
     from controller.rollout import watch_dreams
-    from doomrnn.world_model import load_vision
     from env.on_road import driven, on_road
+    from rnn.world_model import load_vision
 
     vae = load_vision(args.run_dir, game)
 
@@ -222,7 +212,7 @@ def _film(game, args, world, seed):
     """One episode: the frame and V's reconstruction beside it; in the dream, the decoded dream."""
     from controller.report import write_video
     from controller.rollout import watch_dreams
-    from doomrnn.world_model import load_vision
+    from rnn.world_model import load_vision
 
     if args.world == "real":
         pictures = []

@@ -13,11 +13,13 @@ import sys
 
 import numpy as np
 
-from config import CommandLine, UserError, load_tensorflow, set_threads, stage_settings
-from controller import workers
-from controller.seeds import RECORD, episode_seeds
+from config import UserError, stage_settings
 from env.record import episode_path, link_episodes, list_episodes, save_episode
-from rundir import Progress, Stage, need, settings_in, world_keywords
+from job import workers
+from job.command import CommandLine
+from job.machine import load_tensorflow, set_threads
+from job.rundir import Progress, Stage, need, settings_in, world_keywords
+from job.seeds import RECORD, episode_seeds
 
 
 def main(argv=None):

@@ -7,8 +7,8 @@ setup(
     version="1.0.0",
     description="World Models (Ha & Schmidhuber, 2018) in TensorFlow and Keras 3",
     python_requires=">=3.10,<3.14",
-    py_modules=["config", "rundir", "legacy", "extract", "train", "evaluate"],
-    packages=["bench", "env", "vae", "rnn", "doomrnn", "controller"],
+    py_modules=["config", "extract", "train", "evaluate", "probe", "history"],
+    packages=["bench", "env", "vae", "rnn", "dream", "doomrnn", "controller", "job", "original"],
     install_requires=[
         "tensorflow>=2.18",
         "tensorflow-probability>=0.25",

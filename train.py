@@ -14,11 +14,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from config import CommandLine, UserError, load_tensorflow, stage_settings
-from controller import workers
-from controller.convert import add_legacy_options, check_legacy_options, import_folder
-from controller.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
-from rundir import Stage, add_name_option, digest, need, read_json, search_folder, settle_precision, world_keywords
+from config import UserError, stage_settings
+from job import workers
+from job.command import CommandLine
+from job.machine import load_tensorflow
+from job.rundir import Stage, add_name_option, digest, need, read_json, search_folder, settle_precision, world_keywords
+from job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
+from original.convert import add_legacy_options, check_legacy_options, import_folder
 
 # The original's names for the two worlds of Doom.
 LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
@@ -149,7 +151,7 @@ def _evolve(game, args, keywords, stage, pool):
 
 def _training(game, args, controller, stage):
     from controller.evolution import Evolution
-    from controller.history import Training
+    from controller.training import Training
 
     if args.legacy:
         controller.load_json(need(args.run_dir, "legacy", "best.json", game.name))

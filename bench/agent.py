@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 import config
+from job import machine
 
 PROCESSES = 2
 PLAIN_LOOP, FLOAT32, OURS = "plain loop", "train.py's, --precision float32", "train.py's, --precision auto"
@@ -30,7 +31,7 @@ class Processes:
 
 
 def _prepare(prepare, arguments):
-    config.load_tensorflow(1)
+    machine.load_tensorflow(1)
     global _function
     _function = prepare(*arguments)
 
@@ -99,5 +100,5 @@ def contestants(steps):
     return {
         PLAIN_LOOP: Processes(plain_loop, steps),
         FLOAT32: Processes(ours, steps, "float32"),
-        OURS: Processes(ours, steps, config.fast_precision()),
+        OURS: Processes(ours, steps, machine.fast_precision()),
     }

@@ -20,7 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from bench.measure import rates, ratio, report, table
-from config import GAMES, fast_precision, load_tensorflow, run_script
+from config import GAMES
+from job.command import run_script
+from job.machine import fast_precision, load_tensorflow
 
 GAME = GAMES["doom"]
 STEPS = 60  # of a stretch that is measured
@@ -98,13 +100,13 @@ def _set_death(rnn, weights, bias):
 def _dreamers(rnn, initial_z, threads, precision):
     """(population, its candidates' params, owners, seeds)."""
     from controller.controller import Controller
-    from doomrnn.dream import Dream
-    from doomrnn.population import Population
+    from dream.dream import Dream
+    from dream.population import Population
 
     controller = Controller(GAME)
     dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.dream_reward, precision)
     params = np.random.default_rng(1).normal(0, 0.1, (CANDIDATES, controller.num_params))
-    population = Population(dream, controller.row_actions, controller.mode, lanes=threads)
+    population = Population(dream, controller.act, lanes=threads)
     return population, params, np.repeat(np.arange(CANDIDATES), EPISODES), np.arange(CANDIDATES * EPISODES)
 
 

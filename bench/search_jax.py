@@ -14,8 +14,10 @@ import time
 
 import numpy as np
 
-from config import CommandLine, UserError, load_tensorflow, run_script
-from rundir import write_json
+from config import UserError
+from job.command import CommandLine, run_script
+from job.machine import load_tensorflow
+from job.rundir import write_json
 
 CHUNK = 50  # steps between looks at whether anybody still lives
 
@@ -37,7 +39,7 @@ def main(argv=None):
             "jax is not installed: `pip install jax`, or train.py, which searches without it, one temperature at a time"
         )
     load_tensorflow(1)
-    from doomrnn.world_model import load_initial_z, load_memory
+    from rnn.world_model import load_initial_z, load_memory
 
     game, rnn = load_memory(args.run_dir, game)
     os.makedirs(args.out, exist_ok=True)

@@ -16,7 +16,9 @@ import tempfile
 import time
 
 from bench.measure import RUNS, rates, ratio, report, table
-from config import GAMES, UserError, run_script, set_threads
+from config import GAMES, UserError
+from job.command import run_script
+from job.machine import set_threads
 
 GYMNASIUM, V0, V3, ENVPOOL = "Gymnasium CarRacing-v3", "CarRacing, v0 look", "CarRacing, v3 look", "EnvPool CarRacing-v2"
 

@@ -9,9 +9,9 @@ import os
 import tensorflow as tf
 
 from controller.controller import Controller, mode_of, read_params
-from doomrnn.rows import filled, uniform
-from doomrnn.world_model import load_memory
-from rundir import need, read_json
+from dream.rows import filled, uniform
+from job.rundir import need, read_json
+from rnn.world_model import load_memory
 
 
 class Agent:

@@ -8,12 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from config import GAMES, UserError
-from doomrnn.kernel import total
-from doomrnn.population import features
-from rundir import read_json, write_json
+from dream.kernel import total
+from job.rundir import read_json, write_json
+from rnn.features import MODES, features
 
 HIDDEN_UNITS = 40
-MODES = ("zh", "zch", "z", "z_hidden")
 
 
 class Controller:
@@ -95,6 +94,10 @@ class Controller:
         They do not depend on the batch that a row is in, bit for bit; those of `actions` may, in their last digits.
         """
         return self._actions(features[:, None], params, lambda x, w: total(x[:, 0, :, None] * w)[:, None])[:, 0]
+
+    def act(self, z, state, params):
+        """`row_actions` on z (B,Z) and M's state, as a population of dreams takes it."""
+        return self.row_actions(self.features(z, state), params)
 
     def _actions(self, x, params, product):
         """Actions (K, E, A) for x (K, E, F) and params (K, num_params), by product(x (K, E, N), w (K, N, M)) -> (K, E, M)."""

@@ -9,9 +9,9 @@ import tensorflow as tf
 import env
 from controller.agent import Agent
 from controller.controller import Controller
-from doomrnn.dream import load_dream
-from doomrnn.population import Population, features
-from doomrnn.world_model import load_world_model
+from dream.dream import load_dream
+from dream.population import Population
+from rnn.world_model import load_world_model
 
 ROWS = 16  # games that are played at once by a worker, or a few less, where a candidate has fewer episodes
 
@@ -62,7 +62,7 @@ class DreamWorld:
 
     def __init__(self, controller, dream, episodes, lanes=1):
         self.controller, self.dream, self.episodes = controller, dream, episodes
-        self.population = Population(dream, controller.row_actions, controller.mode, lanes=lanes)
+        self.population = Population(dream, controller.act, lanes=lanes)
 
     def rollouts(self, units, max_steps):
         """[(scores (E,) float64, steps (E,) int)] of units, each (params (P,) of a controller, E seeds)."""
@@ -200,12 +200,12 @@ def watch_dreams(world, seeds, max_steps):
     """Yields z (B,Z) before each step of a DreamWorld's controller in B dreams, until all are over."""
     count, seeds = len(seeds), tf.constant(seeds, tf.uint32)
     params = tf.constant(np.tile(world.controller.params, (count, 1)), tf.float32)
-    act = tf.function(world.controller.row_actions, jit_compile=True)
+    act = tf.function(world.controller.act, jit_compile=True)
     z, state = world.dream.start(seeds)
     alive = np.ones(count, bool)
     for t in range(max_steps):
         yield z
-        actions = act(features(world.controller.mode, z, state), params)
+        actions = act(z, state, params)
         z, state, died = world.dream.step(z, actions, state, seeds, tf.fill([count], t))
         alive = alive & ~died.numpy()
         if not alive.any():

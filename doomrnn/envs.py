@@ -13,9 +13,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from config import UserError, scaled
-from doomrnn.dream import load_dream
-from doomrnn.population import features
-from doomrnn.world_model import load_vision
+from dream.dream import load_dream
+from rnn.features import features
+from rnn.world_model import load_vision
 
 
 class _Dreams:

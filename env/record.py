@@ -9,20 +9,10 @@ import zlib
 import numpy as np
 
 from config import UserError
-from rundir import Atomic
+from job.npz import save_npz
+from job.rundir import Atomic
 
 HELD_OUT_EVERY = 20  # one episode in 20 is kept from training
-
-
-def save_npz(path, arrays, level=1):
-    """Write {name: array} as a compressed npz, atomically.
-
-    np.savez_compressed knows only zlib's level 6, which takes several times longer here for a tenth less space.
-    """
-    with Atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
-        for name, array in arrays.items():
-            with archive.open(name + ".npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def episode_path(folder, index):
@@ -79,14 +69,6 @@ def _open_episode(path):
             yield episode
     except (OSError, ValueError, EOFError, LookupError, zipfile.BadZipFile, zlib.error) as error:
         raise BadEpisode(path, f"cannot be read ({error})") from None
-
-
-def npy_header(file):
-    """(shape, dtype) of the .npy that `file` is open at the beginning of; what follows are the data."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
 
 
 class BadEpisode(UserError):

@@ -9,16 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from rnn.original import made_here, read_series
-from rnn.stored import memory_maps
-from vae.training import generated
+from job.npz import memory_maps
+from job.training import generated
+from original.series import made_here, read_series
 
 
 class Series:
     """series.npz: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names, vae, its V's digest.
 
     cut (F,) is true at the last frame of an episode that was not recorded to its end.
-    Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (rnn.original), the names are numbers,
+    Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (original.series), names are numbers,
     vae is "", and all episodes have an end.
     """
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from config import UserError
-from legacy import UNITS, check_shapes, read_arrays, write_arrays
+from original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from rnn.lstm import lstm_sequence
 from vae.vae import load_checked
 

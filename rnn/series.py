@@ -9,8 +9,10 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from config import CommandLine, UserError, load_tensorflow, run_script
-from rundir import Progress, Stage, digest, need, read_json, settle_precision, write_json
+from config import UserError
+from job.command import CommandLine, run_script
+from job.machine import load_tensorflow
+from job.rundir import Progress, Stage, digest, need, read_json, settle_precision, write_json
 
 ENCODE_FRAMES = 250
 SAVE_EVERY = 20  # episodes between notes of the progress
@@ -23,7 +25,7 @@ def main(argv=None):
     command.add_precision_option("what V's layers compute in")
     game, args = command.parse(argv)
     settle_precision(args, "series")
-    from rnn.original import made_here
+    from original.series import made_here
 
     series_path = os.path.join(args.run_dir, "series", "series.npz")
     if os.path.exists(series_path) and not made_here(series_path):
@@ -34,7 +36,7 @@ def main(argv=None):
     vae_path = need(args.run_dir, "vae", "vae.keras", game.name)
     load_tensorflow(args.threads)
 
-    from rnn.stored import memory_maps
+    from job.npz import memory_maps
     from vae.frames import fingerprint, recorded
 
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
@@ -133,7 +135,7 @@ class _Partial:
         """Pack everything into `path` and remove the raw files."""
         import numpy as np
 
-        from rnn.stored import pack
+        from job.npz import pack
 
         if not self.length:
             raise UserError("none of the recorded episodes can be read: record them again")

@@ -4,9 +4,11 @@ import os
 import time
 import zlib
 
-from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
-from legacy import UNITS
-from rundir import Atomic, Progress, Stage, add_start_option, digest, need, settle_precision, start_settings, write_json
+from config import UserError, stage_settings
+from job.command import CommandLine, run_script
+from job.machine import load_tensorflow
+from job.rundir import Atomic, Progress, Stage, add_start_option, digest, need, settle_precision, start_settings, write_json
+from original.arrays import UNITS
 
 INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
 
@@ -18,16 +20,16 @@ def main(argv=None):
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
     settle_precision(args, "rnn")
-    from rnn.original import made_here
+    from original.series import made_here
 
     series_path = need(args.run_dir, "series", "series.npz", game.name)
     vae_path = need(args.run_dir, "vae", "vae.keras", game.name) if made_here(series_path) else None
     load_tensorflow(args.threads)
 
     from env.record import split
+    from job.training import Checkpoints
     from rnn.batches import Series
     from rnn.series import other_v
-    from vae.training import Checkpoints
 
     series = Series(series_path)
     if vae_path is None:
@@ -73,10 +75,10 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     import keras
     import numpy as np
 
+    from job.training import Watch, record
     from rnn.batches import episode_streams, streams, whole_episodes
     from rnn.rnn import MDNRNN
     from rnn.teacher import Teacher
-    from vae.training import Watch, record
     from vae.vae import begin_with
 
     keras.utils.set_random_seed(args.seed)  # of the first weights

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import config
+from job import machine
 
-config.set_threads(1)
+machine.set_threads(1)
 
 import numpy as np  # noqa: E402  after the thread counts
 import pytest  # noqa: E402
@@ -24,10 +25,10 @@ ENVIRONMENT = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
 # With ONEDNN_MAX_CPU_ISA a processor with AVX-512 computes as one without, but TensorFlow's bfloat16 products crash.
-PRECISIONS = config.PRECISIONS if config.bfloat16_allowed() else ("float32",)
+PRECISIONS = machine.PRECISIONS if machine.bfloat16_allowed() else ("float32",)
 needs_bfloat16 = pytest.mark.skipif(PRECISIONS == ("float32",), reason="ONEDNN_MAX_CPU_ISA leaves no bfloat16")
 # What a stage is begun with to see that --precision auto goes on with it: not what it would choose here.
-OTHER_PRECISION = "--precision", next((name for name in PRECISIONS if name != config.fast_precision()), "float32")
+OTHER_PRECISION = "--precision", next((name for name in PRECISIONS if name != machine.fast_precision()), "float32")
 
 
 def needs_released(path, where):

@@ -5,7 +5,7 @@
 Of the pretrained Doom agent's M, with controllers under which dreams die early and late. Rank 0 asserts that a dream has the
 same actions and the same length wherever it is dreamed, in batches of 1 to 128 rows, and prints the lengths as JSON. Rank 1
 asserts that the agents of the real worlds compute the same wherever in the batch an episode is played. SIZE ...: instead of
-those in doomrnn.rows, sizes of batches that may not be alike, of which the kernel must notice it.
+those in dream.rows, sizes of batches that may not be alike, of which the kernel must notice it.
 """
 
 import json
@@ -15,19 +15,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import config  # noqa: E402  after the path
+from config import scaled  # noqa: E402  after the path
+from job import machine  # noqa: E402
 
-config.load_tensorflow(2, lanes=True)
+machine.load_tensorflow(2, lanes=True)
 
 import gymnasium  # noqa: E402  after the thread counts
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+import doomrnn  # noqa: E402, F401  registers the dreams
 from controller.controller import Controller  # noqa: E402
 from controller.rollout import DreamWorld, open_world  # noqa: E402
-from controller.workers import Pool  # noqa: E402
-from doomrnn import rows  # noqa: E402
-from doomrnn.dream import load_dream  # noqa: E402
+from dream import rows  # noqa: E402
+from dream.dream import load_dream  # noqa: E402
+from job.workers import Pool  # noqa: E402
 
 RUN, STEPS = str(ROOT / "pretrained" / "doom"), 120
 SEEDS = np.arange(100, 228)
@@ -36,7 +38,7 @@ SEEDS = np.arange(100, 228)
 def main(precision, *sizes):
     rows.SIZES = tuple(map(int, sizes)) or rows.SIZES
     pool = Pool()
-    game, dream = load_dream(RUN, config.scaled("doom"), max_steps=STEPS, precision=precision)
+    game, dream = load_dream(RUN, scaled("doom"), max_steps=STEPS, precision=precision)
     controller = Controller(game)
     params = np.random.default_rng(5).normal(0, 0.3, (len(SEEDS), controller.num_params))
 
@@ -78,7 +80,7 @@ def main(precision, *sizes):
 
 def real_worlds(precision):
     for name, episodes in (("carracing", 3), ("carracing", 8), ("carracing", 9), ("carracing", 16), ("doom", 20)):
-        world = open_world("real", str(ROOT / "pretrained" / name), config.scaled(name), episodes, precision=precision)
+        world = open_world("real", str(ROOT / "pretrained" / name), scaled(name), episodes, precision=precision)
         assert world._rows_alike()
 
 

@@ -47,7 +47,7 @@ def test_jax_dreams_the_same_dreams(doom_run):
     pytest.importorskip("jax", reason="jax is not installed: bench.search_jax needs it")
     from bench.search_jax import rollouts
     from controller.rollout import open_world
-    from doomrnn.world_model import load_initial_z, load_memory
+    from rnn.world_model import load_initial_z, load_memory
 
     game = replace(scaled("doom"), controller_population=8, controller_episodes=256, dream_max_steps=100)
     sized, rnn = load_memory(doom_run, game)

@@ -9,9 +9,9 @@ from conftest import PRECISIONS
 from config import GAMES, UserError, scaled
 from controller.controller import Controller
 from controller.evolution import Evolution
-from controller.history import Training
 from controller.report import bootstrap_interval, summary, table
 from controller.rollout import open_world
+from controller.training import Training
 
 
 @pytest.mark.parametrize(

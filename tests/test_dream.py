@@ -13,9 +13,9 @@ import config
 import doomrnn  # noqa: F401  registers the dreams
 from config import UserError
 from controller.rollout import open_world
-from doomrnn.kernel import sample
-from doomrnn.noise import threefry, uniform_and_normal
-from doomrnn.probe import dreamed
+from dream.kernel import sample
+from dream.noise import threefry, uniform_and_normal
+from probe import dreamed
 from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from config import GAMES, UserError
-from doomrnn.foresight import BEFORE_THE_END, ROWS, foresight
+from dream.foresight import BEFORE_THE_END, ROWS, foresight
 from env.record import save_episode
 from rnn.rnn import MDNRNN
 from vae.vae import ConvVAE

@@ -13,18 +13,17 @@ from conftest import LEGACY, make_run, needs_released, run_script
 
 import config
 import evaluate
-import legacy
 import train
 from config import UserError
-from controller import convert, export
 from controller.agent import load_controller
 from controller.controller import Controller, mode_of
-from doomrnn.dream import Dream
-from doomrnn.population import features
-from doomrnn.world_model import load_world_model
+from dream.dream import Dream
+from job.rundir import digest
+from original import arrays as legacy
+from original import convert, export
 from rnn.batches import Series
 from rnn.rnn import MDNRNN
-from rundir import digest
+from rnn.world_model import load_world_model
 from vae.frames import recorded
 from vae.vae import ConvVAE
 
@@ -195,7 +194,7 @@ def test_released_car_dreams_at_the_published_size_of_z():
     z, state = dream.start(seeds)
     seen, driven = [], []
     for t in range(500):
-        actions = controller.row_actions(features("zh", z, state), params)
+        actions = controller.act(z, state, params)
         z, state, _ = dream.step(z, actions, state, seeds, tf.fill([16], t))
         seen.append(z.numpy()), driven.append(actions.numpy())
     seen, driven = np.array(seen), np.array(driven)
@@ -394,7 +393,7 @@ def test_truncated_and_missing_files_are_named(tmp_path):
     ]:
         with pytest.raises(UserError, match=word):
             convert.main([*map(str, arguments), "--run-dir", str(tmp_path / "run")])
-    done = run_script("-m", "controller.convert", "carracing", "--legacy", tmp_path, "--run-dir", tmp_path / "run", check=False)
+    done = run_script("-m", "original.convert", "carracing", "--legacy", tmp_path, "--run-dir", tmp_path / "run", check=False)
     assert done.returncode == 2 and "rnn.json cannot be read" in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 

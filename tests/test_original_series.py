@@ -16,7 +16,7 @@ import rnn.series
 import rnn.train
 import vae.train
 from config import UserError
-from rnn.original import made_here, read_series
+from original.series import made_here, read_series
 
 GAMES = ["carracing", "doom"]
 SIZES = {"carracing": (32, 3), "doom": (64, 1)}  # Z, A

@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 from conftest import run_script
 
-import doomrnn.probe
 import evaluate
 import extract
+import probe
 import rnn.series
 import rnn.train
 import train
@@ -185,7 +185,7 @@ def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
 def test_world_model_is_looked_at(run, capsys):
     game, folder = run
     command = [game, "--scale", "smoke", "--run-dir", folder, "--episodes", "1", "--threads", "1"]
-    doomrnn.probe.main([*command, "--games", folder, "--recorded", "3"])
+    probe.main([*command, "--games", folder, "--recorded", "3"])
     seen, dreams = (  # what this V, hardly trained, makes of dreams is grey
         np.uint8(matplotlib.image.imread(os.path.join(folder, "probe", name))[::2, ::2, :3] * 255.0 + 0.5)
         for name in ("reconstructions.png", "dreams.png")

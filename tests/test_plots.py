@@ -1,4 +1,4 @@
-"""evaluate.py --history: the table and the picture of training histories, the authors' and ours."""
+"""history.py: the table and the picture of training histories, the authors' and ours."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from conftest import LEGACY, needs_released, run_script
 
 from config import UserError
 from controller.evolution import Evolution
-from controller.history import Training
-from controller.plots import GENERATIONS, compare, draw, labels, read_history, table
+from controller.training import Training
+from history import GENERATIONS, compare, draw, labels, read_history, table
 
 needs_logs = needs_released("doomrnn", "github.com/hardmaru/WorldModelsExperiments, carracing/log and doomrnn/log")
 # The authors' logs as they are published: {generation: (hours, mean of the population)}.
@@ -203,15 +203,15 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(run, tmp_path, out, sen
 
 def test_the_command_draws_without_a_game_or_workers(run, tmp_path):
     out = tmp_path / "history.png"
-    arguments = ["--history", str(run / "hist.json"), str(run / "hist_best.json"), "--out", str(out)]
+    files = [str(run / "hist.json"), str(run / "hist_best.json")]
     loaded = "sorted({'tensorflow', 'mpi4py', 'gymnasium', 'env'} & sys.modules.keys())"
-    done = run_script("-c", f"import sys, evaluate; evaluate.main({arguments}); print({loaded})")
-    assert done.stdout == compare(arguments[1:3], str(out)) + "\n[]\n"
+    done = run_script("-c", f"import sys, history; history.main({[*files, '--out', str(out)]}); print({loaded})")
+    assert done.stdout == compare(files, str(out)) + "\n[]\n"
     assert out.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("arguments", [["--history", "hist.json"], ["--out", "out.png"]])
-def test_half_of_the_command_is_one_sentence(arguments):
-    done = run_script("evaluate.py", *arguments, check=False)
+@pytest.mark.parametrize("arguments, missing", [(["hist.json"], "--out"), (["--out", "out.png"], "FILE")])
+def test_half_of_the_command_is_one_sentence(arguments, missing):
+    done = run_script("history.py", *arguments, check=False)
     assert done.returncode == 2
-    assert done.stderr == "evaluate.py: --history and --out go together: give --history FILE ... --out FILE.png\n"
+    assert done.stderr == f"history.py: the following arguments are required: {missing} (--help lists the options)\n"

@@ -11,9 +11,10 @@ from conftest import PRECISIONS, needs_bfloat16, run_script
 import config
 from controller.controller import Controller
 from controller.rollout import open_world
-from doomrnn.dream import Dream, load_dream
-from doomrnn.kernel import total
-from doomrnn.population import Population
+from dream.dream import Dream, load_dream
+from dream.kernel import total
+from dream.population import Population
+from job import machine
 from rnn.rnn import MDNRNN
 
 GAME = config.scaled("doom")
@@ -41,10 +42,9 @@ def test_episode_does_not_depend_on_its_company(precision):
     """In batches of other sizes, alone, on two threads, in another order: actions and lengths are the same, bit for bit."""
     controller, dream = _small(max_steps=100, precision=precision)
     params, owners, seeds = _params(controller, 5), np.arange(60) % 5, np.arange(60) + 1000
-    act = controller.row_actions, controller.mode
 
     def rollout(which, **keywords):
-        results = Population(dream, *act, **keywords)(params, owners[which], seeds[which], with_actions=True)
+        results = Population(dream, controller.act, **keywords)(params, owners[which], seeds[which], with_actions=True)
         return dict(zip(which, zip(*results, strict=True), strict=True))
 
     everyone = list(range(60))
@@ -52,7 +52,7 @@ def test_episode_does_not_depend_on_its_company(precision):
     lengths = [steps for _, steps, _ in expected.values()]
     assert len(set(lengths)) > 20 and min(lengths) < 30 and max(lengths) == 100
     assert all(len(actions) == steps == score for score, steps, actions in expected.values())
-    same = Population(dream, *act, rows=4)
+    same = Population(dream, controller.act, rows=4)
     others = [
         rollout(everyone, rows=8),
         rollout(everyone, rows=40, lanes=2),
@@ -89,7 +89,7 @@ def test_one_episode_four_ways_on_an_older_processor(instruction_set):
     assert not _four_ways("float32", environment=_as_older(instruction_set))
 
 
-@pytest.mark.parametrize("precision", sorted({"float32", config.fast_precision()}))
+@pytest.mark.parametrize("precision", sorted({"float32", machine.fast_precision()}))
 def test_one_episode_four_ways(precision):
     """The same with all that this processor has."""
     assert not _four_ways(precision)
@@ -142,7 +142,7 @@ def test_survival_is_that_of_a_plain_account_of_the_dream(temperature, precision
     count = 2000
     controller, dream = _small(temperature, precision=precision)
     params = _params(controller, 1)
-    population = Population(dream, controller.row_actions, controller.mode)
+    population = Population(dream, controller.act)
     _, steps = population(params, np.zeros(count, int), np.arange(count))
     plain = _numpy_survival(dream, controller, params[0], count)
     half = [2.576 * lengths.std() / count**0.5 for lengths in (steps, plain)]
@@ -182,11 +182,11 @@ def test_row_has_the_same_bits_in_any_batch(precision):
     sizes = ((rows, 64), (rows, 1), (rows, 512), (rows, 512), (rows, controller.num_params))
     z, action, h, c, params = (tf.constant(rng.normal(0, 1, size), tf.float32) for size in sizes)
     seeds, steps = tf.constant(np.arange(rows), tf.uint32), tf.constant(np.arange(rows) % 3, tf.int32)
-    act = tf.function(controller.row_actions, jit_compile=True)
+    act = tf.function(controller.act, jit_compile=True)
 
     def numbers(which):
         part = [tf.gather(x, which) for x in (z, action, h, c, seeds, steps, params)]
-        taken = act(controller.features(part[0], part[2:4]), part[6])
+        taken = act(part[0], part[2:4], part[6])
         new_z, state, _ = dream.step(part[0], part[1], part[2:4], part[4], part[5])
         return np.concatenate([new_z, *state, taken], axis=1)
 
@@ -217,7 +217,7 @@ def test_dream_of_the_car_lasts_to_its_end(car_run):
     game, dream = load_dream(str(car_run), config.scaled("carracing"))
     assert dream.max_steps == 1200
     controller = Controller(game)
-    population = Population(dream, controller.row_actions, controller.mode)
+    population = Population(dream, controller.act)
     scores, steps, actions = population(_params(controller, 2), [0, 1, 1], [7, 7, 8], 50, with_actions=True)
     assert steps.tolist() == [50, 50, 50] and scores.tolist() == [0, 0, 0]
     assert all(taken.shape == (50, 3) for taken in actions) and not np.array_equal(actions[0], actions[1])

@@ -13,7 +13,7 @@ from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, run_script
 
 import train
 from config import UserError
-from controller.seeds import episode_seeds
+from job.seeds import episode_seeds
 
 
 def _copy(run, folder):
@@ -38,11 +38,12 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 from mpi4py import MPI
-import config, evaluate, rundir, train
+import evaluate, train
 from controller import rollout
 
 rank = MPI.COMM_WORLD.Get_rank()
-rundir.fast_precision = lambda: config.PRECISIONS[rank]
+from job import machine, rundir
+rundir.fast_precision = lambda: machine.PRECISIONS[rank]
 open_world = rollout.open_world
 given = []
 
@@ -229,7 +230,7 @@ def test_checkpoint_of_other_settings_is_kept(doom_run, tmp_path):
 
 
 def test_folder_in_use_is_refused(doom_run, tmp_path):
-    from rundir import Stage
+    from job.rundir import Stage
 
     folder = _copy(doom_run, tmp_path / "run")
     with Stage(str(folder), "controller", {}, 0), pytest.raises(UserError, match="in use"):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from conftest import OTHER_PRECISION, needs_bfloat16
 
-from config import UserError, check_precision, fast_precision
+from config import UserError
 from env.record import BadEpisode, episode_path, save_episode
+from job.machine import check_precision, fast_precision
 
 TRAIN = ("carracing", "--scale", "smoke", "--batch-size", "10")
 
@@ -167,7 +168,7 @@ def test_gradients_in_training_are_those_of_kerass_layers(precision, tolerance):
 def test_adam_is_kerass():
     import keras
 
-    from vae.training import Adam
+    from job.training import Adam
 
     rng = np.random.default_rng(0)
     first = [rng.normal(size=shape).astype(np.float32) for shape in ((7, 3), (5,))]
@@ -257,7 +258,7 @@ def test_shards_hold_each_episode_once():
 
 def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeypatch, capsys):
     import vae.frames
-    from vae.training import Checkpoints
+    from job.training import Checkpoints
 
     monkeypatch.setattr(vae.frames, "SHARD_EPISODES", 2)  # two parts in each epoch
     whole, stopped = copy_of(recorded, tmp_path / "whole"), copy_of(recorded, tmp_path / "stopped")

@@ -4,12 +4,12 @@ import pytest
 from conftest import ROOT, run_script
 
 from config import UserError
-from controller import workers
+from job import workers
 
 PROGRAM = """
 import sys
 from config import UserError
-from controller.workers import Pool, run_script
+from job.workers import Pool, run_script
 
 def work(unit):
     if unit == "bad input" and {user_error}:

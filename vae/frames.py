@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from env.record import BadEpisode, list_episodes, load_episode, npy_header
-from rundir import need
-from vae.training import generated
+from env.record import BadEpisode, list_episodes, load_episode
+from job.npz import npy_header
+from job.rundir import need
+from job.training import generated
 
 FRAME_SHAPE = (64, 64, 3)
 BUFFER_FRAMES = 8192  # 100 MB: eight episodes of the car, or 26 of Doom, are mixed

@@ -3,8 +3,10 @@
 import os
 import time
 
-from config import CommandLine, UserError, load_tensorflow, run_script, stage_settings
-from rundir import Atomic, Progress, Stage, add_start_option, settle_precision, start_settings
+from config import UserError, stage_settings
+from job.command import CommandLine, run_script
+from job.machine import load_tensorflow
+from job.rundir import Atomic, Progress, Stage, add_start_option, settle_precision, start_settings
 
 
 def main(argv=None):
@@ -18,8 +20,8 @@ def main(argv=None):
     load_tensorflow(args.threads)
 
     from env.record import split
+    from job.training import Checkpoints
     from vae.frames import fingerprint, recorded, shards
-    from vae.training import Checkpoints
 
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     length = dict(zip(paths, lengths, strict=True))
@@ -47,8 +49,8 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     import keras
     import numpy as np
 
+    from job.training import Adam, Watch, record
     from vae.frames import FrameStream, held_out_frames, shards
-    from vae.training import Adam, Watch, record
     from vae.vae import ConvVAE, begin_with
 
     keras.utils.set_random_seed(args.seed)  # of the first weights

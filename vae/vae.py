@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import UserError
-from legacy import UNITS, check_shapes, read_arrays, write_arrays
+from original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
 
 FRAME_SHAPE = (64, 64, 3)

@@ -10,12 +10,19 @@ import pickle
 import numpy as np
 
 from config import UserError
-from rundir import Atomic, write_json
+from job.rundir import Atomic, write_json
 
 
 def _truncated(value, digits):
     """The original cuts its numbers off, toward zero."""
     return int(value * 10**digits) / 10**digits
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows this file by the name that it had when older checkpoints were written."""
+
+    def find_class(self, module, name):
+        return super().find_class({"controller.history": __name__}.get(module, module), name)
 
 
 class Training:
@@ -75,7 +82,7 @@ class Training:
         path = os.path.join(folder, "checkpoint.pkl")
         try:
             with open(path, "rb") as file:
-                return pickle.load(file)
+                return _Unpickler(file).load()
         except FileNotFoundError:
             return None
         except Exception as error:

@@ -11,23 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 
-def features(mode, z, state):
-    """What C sees of z (B,Z) and M's state, the pair (h, c): (B, F), in the original's order."""
-    h, c = state
-    return tf.concat({"zh": [z, h], "zch": [z, c, h]}.get(mode, [z]), axis=-1)
-
-
 class Population:
     """Rollouts of controllers in `dream`, on `lanes` threads, each with at most `rows` dreams at once.
 
-    act(features (B,F), params (B,P)) -> actions (B,A), in a way that does not depend on the batch, such as
-    `Controller.row_actions`. mode: what the controllers see. rows: rounded up to one of the kernel's sizes; by default the
+    act(z (B,Z), state (h, c), params (B,P)) -> actions (B,A), in a way that does not depend on the batch, such as
+    `Controller.act`. rows: rounded up to one of the kernel's sizes; by default the
     largest, with which a CPU is as fast as with more, while the last dreams leave less of the batch empty.
     TensorFlow must have as many inter-op threads as there are lanes for them to run at once.
     """
 
-    def __init__(self, dream, act, mode, rows=None, lanes=1):
-        self._lanes = [_Lane(dream.kernel(), act, mode, rows) for _ in range(lanes)]
+    def __init__(self, dream, act, rows=None, lanes=1):
+        self._lanes = [_Lane(dream.kernel(), act, rows) for _ in range(lanes)]
         self.dream = dream
 
     def __call__(self, params, owners, seeds, max_steps=None, with_actions=False):
@@ -63,8 +57,8 @@ class Population:
 class _Lane:
     """One thread's dreams."""
 
-    def __init__(self, kernel, act, mode, rows):
-        self.kernel, self.act, self.mode = kernel, act, mode
+    def __init__(self, kernel, act, rows):
+        self.kernel, self.act = kernel, act
         most = min((size for size in kernel.sizes if rows and size >= rows), default=kernel.sizes[-1])
         self.sizes = [size for size in kernel.sizes if size <= most]
         self._look = tf.function(self._fused_look, jit_compile=True)
@@ -79,7 +73,7 @@ class _Lane:
 
     def _fused_look(self, z, h, c, params):
         """(z and h side by side, the actions of each row's controller)."""
-        return self.kernel.join(z, h), self.act(features(self.mode, z, (h, c)), params)
+        return self.kernel.join(z, h), self.act(z, (h, c), params)
 
     def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
         """(steps (N,),) of N episodes; with_actions also episode (S,), time (S,) and action (S,A) of each of S row-steps."""

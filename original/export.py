@@ -1,13 +1,13 @@
-"""A run as a folder that the original's scripts can read (controller.convert --export)."""
+"""A run as a folder that the original's scripts can read (original.convert --export)."""
 
 import os
 import shutil
 
 import numpy as np
 
-import legacy
 from config import UserError
-from rundir import Atomic, settings_in
+from job.rundir import Atomic, settings_in
+from original import arrays as legacy
 
 # Where each game's original scripts look, and the names of their logs.
 PLACES = {

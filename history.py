@@ -1,9 +1,12 @@
 """Training histories over each other: a table at equal generations, and a picture by generation and by hours or core-hours.
 
-A file is what train.py writes, the original's or this one (controller.history): hist.json, a row a generation, or
+    python history.py runs/carracing/controller/hist.json theirs/hist.json --out curves.png
+
+A file is what train.py writes, the original's or this one (controller.training): hist.json, a row a generation, or
 hist_best.json, a row for each evaluation of the CMA mean. Its rows tell which.
 """
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +14,20 @@ from pathlib import Path
 import numpy as np
 
 from config import UserError
-from rundir import Atomic, read_json
+from job.command import Parser, run_script
+from job.rundir import Atomic, read_json
 
 GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # of the table
 NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, each before its number
+
+
+def main(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", metavar="FILE", nargs="+", help="hist.json and hist_best.json files, the original's or ours")
+    parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to draw")
+    parser.add_argument("--cores", metavar="N", type=int, nargs="+", help="of each run, or of all: compare by core-hours")
+    args = parser.parse_args(argv)
+    print(compare(args.files, args.out, args.cores))
 
 
 @dataclass(frozen=True)
@@ -169,3 +182,7 @@ def compare(paths, out, cores=None):
     except (OSError, RuntimeError) as error:  # the latter from the backend of .pgf, where there is no TeX
         raise UserError(f"{out} cannot be written ({getattr(error, 'strerror', error)}): choose another --out") from None
     return table(histories, unit)
+
+
+if __name__ == "__main__":
+    run_script(main)

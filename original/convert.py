@@ -1,7 +1,7 @@
 """The original's folder to a run directory, and back.
 
-    python -m controller.convert carracing --legacy DIR        DIR, its carracing/ as cloned, to runs/carracing-legacy
-    python -m controller.convert carracing --export DIR        a run to a folder that the original's scripts can read
+    python -m original.convert carracing --legacy DIR        DIR, its carracing/ as cloned, to runs/carracing-legacy
+    python -m original.convert carracing --export DIR        a run to a folder that the original's scripts can read
 
 It lists what it found and what it did not, and checks that to write V and M back changes none of the original's integers.
 """
@@ -11,10 +11,12 @@ import shutil
 import tempfile
 from functools import partial
 
-import legacy
-from config import GAMES, CommandLine, UserError, load_tensorflow, run_script
-from controller.export import export_run
-from rundir import Atomic, Stage, digest, read_json, settings_in
+from config import GAMES, UserError
+from job.command import CommandLine, run_script
+from job.machine import load_tensorflow
+from job.rundir import Atomic, Stage, digest, read_json, settings_in
+from original import arrays as legacy
+from original.export import export_run
 
 # What a folder of the original can have, for each stage of a run that it becomes, and the file there.
 STAGES = {
@@ -147,7 +149,7 @@ def _read_controller(game, path):
 
 
 def _read_history(game, path):
-    from controller.plots import read_history
+    from history import read_history
 
     read_history(path)
     return partial(shutil.copyfile, path)
@@ -195,8 +197,8 @@ def _import_record(game, source, run_dir, settings):
 
 
 def _import_series(game, source, run_dir, settings):
-    from rnn.original import read_series
-    from rnn.stored import pack
+    from job.npz import pack
+    from original.series import read_series
 
     series = read_series(source)
     vae = os.path.join(run_dir, "vae", "vae.keras")

@@ -1,4 +1,4 @@
-"""Look at a run's world model before anybody learns in its dream: runs/GAME/probe/.   python -m doomrnn.probe GAME
+"""Look at a run's world model before anybody learns in its dream: runs/GAME/probe/.   python probe.py GAME
 
 reconstructions.png has moments of recorded episodes that were kept from training, and below each what V makes of it: what V
 does not see, M cannot dream of. dreams.png has dreams of one who does nothing, a row each, from their beginning to their end.
@@ -13,8 +13,10 @@ import os
 
 import numpy as np
 
-from config import CommandLine, UserError, load_tensorflow, run_script
-from rundir import Atomic, Stage, settle_precision, world_keywords, write_json
+from config import UserError
+from job.command import CommandLine, run_script
+from job.machine import load_tensorflow
+from job.rundir import Atomic, Stage, settle_precision, world_keywords, write_json
 
 EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
 LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
@@ -39,9 +41,9 @@ def main(argv=None):
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
     load_tensorflow(args.threads)
 
-    from doomrnn.dream import load_dream
-    from doomrnn.foresight import foresight
-    from doomrnn.world_model import load_vision
+    from dream.dream import load_dream
+    from dream.foresight import foresight
+    from rnn.world_model import load_vision
 
     vae = load_vision(args.run_dir, game)
     game, dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)

@@ -125,7 +125,7 @@ def _check_work(workers, units, what):
 
 
 def run_script(main):
-    """config.run_script for scripts under MPI: a UserError, which all ranks raise, is printed by rank 0 alone."""
+    """job.command.run_script for scripts under MPI: a UserError, which all ranks raise, is printed by rank 0 alone."""
     try:
         main()
     except UserError as error:

@@ -10,7 +10,7 @@ import os
 import numpy as np
 
 from config import UserError
-from rundir import read_json, write_json
+from job.rundir import read_json, write_json
 
 UNITS = 10_000  # of the integers, in 1
 

@@ -8,10 +8,11 @@ stable. The step that ends a dream earns its reward too.
 
 import tensorflow as tf
 
-from config import UserError, check_precision
-from doomrnn.kernel import Kernel
-from doomrnn.rows import filled
-from doomrnn.world_model import load_initial_z, load_memory
+from config import UserError
+from dream.kernel import Kernel
+from dream.rows import filled
+from job.machine import check_precision
+from rnn.world_model import load_initial_z, load_memory
 
 
 class Dream:

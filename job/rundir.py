@@ -17,9 +17,10 @@ import time
 
 from tqdm import tqdm
 
-from config import PRECISIONS, UserError, check_precision, fast_precision
+from config import UserError
+from job.machine import PRECISIONS, check_precision, fast_precision
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
 # Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
 EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
@@ -30,7 +31,7 @@ COMMANDS = {
     "series": "python -m rnn.series {game}",
     "rnn": "python -m rnn.train {game}",
     "controller": "mpirun python train.py {game}",
-    "legacy": "python -m controller.convert {game} --legacy DIR",
+    "legacy": "python -m original.convert {game} --legacy DIR",
 }
 
 

@@ -5,7 +5,7 @@ outputs lie in planes, one for each Gaussian's weight, mean or deviation, so tha
 
 A row's numbers must not depend on its batch, or an episode would depend on which rows share its batch. That decides what runs
 where. The two matrix products are ordinary TensorFlow operations: on a CPU a row of theirs is the same, bit for bit, in a batch
-of any of the sizes in doomrnn.rows, while XLA's change with the batch. The arithmetic between them is compiled by XLA, which
+of any of the sizes in dream.rows, while XLA's change with the batch. The arithmetic between them is compiled by XLA, which
 fuses it into a few passes; it has no sum whose order could change. Tests hold both to it, and each kernel tries its products
 once, for the sake of processors that no test has seen.
 """
@@ -16,8 +16,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from doomrnn import rows
-from doomrnn.noise import uniform_and_normal
+from dream import rows
+from dream.noise import uniform_and_normal
 
 
 class Kernel:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from config import UserError
-from rundir import Atomic
+from job.rundir import Atomic
 
 
 class Checkpoints:

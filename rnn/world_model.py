@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from config import UserError
-from legacy import UNITS, read_arrays
+from job.rundir import need
+from original.arrays import UNITS, read_arrays
 from rnn.rnn import load_rnn
-from rundir import need
 from vae.vae import load_vae
 
 

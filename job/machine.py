@@ -1,0 +1,83 @@
+"""What depends on the machine: threads, memory, and the precision that its processor is fast with."""
+
+import ctypes
+import os
+import sys
+
+import threadpoolctl
+
+from config import UserError
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def bfloat16_allowed():
+    """Whether oneDNN may use AVX-512. Where ONEDNN_MAX_CPU_ISA forbids what the processor has, bfloat16 ends in a crash."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper().startswith(("ALL", "DEFAULT", "AVX512", "AVX10"))
+
+
+def check_precision(name):
+    """Raise UserError where `name` is none of PRECISIONS, or cannot be had here."""
+    if name not in PRECISIONS:
+        raise UserError(f"there is no precision {name!r}: choose one of {', '.join(PRECISIONS)}")
+    if name == "bfloat16" and not bfloat16_allowed():
+        raise UserError("there is no bfloat16 with the ONEDNN_MAX_CPU_ISA that is set: unset it, or choose float32")
+
+
+def fast_precision(cpuinfo="/proc/cpuinfo"):
+    """What `auto` is: "bfloat16" where this processor's products of it are the faster ones, which /proc/cpuinfo tells.
+
+    They are with AMX, and with AVX512-BF16 on AMD's processors. With AVX512-BF16 alone Intel's take 1.8 times as long as with
+    float32 (V's encoder, 16 frames on a core of a Xeon: 6.8 ms against 3.8), and without it any take many times as long.
+    """
+    if not bfloat16_allowed():
+        return "float32"
+    try:
+        with open(cpuinfo) as file:
+            lines = (line.partition(":") for line in file)
+            facts = {name.strip(): value.split() for name, _, value in lines}
+    except OSError:
+        return "float32"
+    flags = facts.get("flags", [])
+    fast = "amx_bf16" in flags or "avx512_bf16" in flags and facts.get("vendor_id") == ["AuthenticAMD"]
+    return "bfloat16" if fast else "float32"
+
+
+def set_threads(count):
+    """Let TensorFlow, OpenCV and NumPy's BLAS use `count` threads. For the first two it works only before they are loaded."""
+    blas = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    # OpenCV's second thread, which has nothing to do in pictures of 96 by 84, would spin beside the worker all the time.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENCV_FOR_THREADS_NUM", *blas):
+        os.environ.setdefault(name, str(count))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
+
+
+def keep_memory():
+    """Let glibc's malloc keep what is freed, where that is what allocates.
+
+    It would give each large array back to the system, which gives it out again page by page, with a fault and zeros for each.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in ((-1, 1 << 30), (-2, 64 << 20), (-3, 32 << 20)) if mallopt else ():
+        mallopt(parameter, value)  # M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which takes no more than this
+
+
+def load_tensorflow(threads, lanes=False):
+    """Import TensorFlow with `threads` threads, and without the half dozen lines that no setting keeps it from printing.
+
+    lanes: the threads never share an operation; each runs whole ones of its own, as dreams are rolled out (dream.population).
+    """
+    if lanes:
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    set_threads(threads)
+    keep_memory()
+    sys.stderr.flush()
+    stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)

@@ -1,0 +1,11 @@
+"""What V and M tell C: z alone, or with M's state, in the order of the authors' model.py and doomrnn.py."""
+
+import tensorflow as tf
+
+MODES = ("zh", "zch", "z", "z_hidden")  # of the controllers; the last is z too, seen through a hidden layer
+
+
+def features(mode, z, state):
+    """(B,F) of z (B,Z) and M's state, the pair (h, c), each (B,H): [z, h], [z, c, h] or z, as `mode` says."""
+    h, c = state
+    return tf.concat({"zh": [z, h], "zch": [z, c, h]}.get(mode, [z]), axis=-1)
