@@ -37,6 +37,7 @@ class Game:
     dream_reward: float  # for each step of a dream: M predicts no reward, so only survival can earn
     whole_episodes: bool  # M trains on whole episodes from the zero state, not on streams that run through all episodes
     controller_bias: bool  # the authors' Doom controller has none
+    mirrored_action: tuple  # factors that make an action that of the same game seen in a mirror
 
     # extract.py
     record_episodes: int = _setting("record", "episodes to record", 10_000)
@@ -50,7 +51,11 @@ class Game:
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
+    vae_decay: float = _setting("vae", "factor on the step size after each update", 1.0)
     vae_kl_tolerance: float = _setting("vae", "nats for each latent dimension that the KL term leaves free", 0.5)
+
+    # Neither the article nor the authors' code knows this.
+    mirror: bool = _setting("mirror", "V and M also learn from every frame's mirror image, with the action turned round", False)
 
     # M. The authors' code runs 40 epochs for the car and 400 for Doom, the article says 20.
     rnn_size: int = _setting("rnn", "LSTM units", 256, option="rnn-size")
@@ -100,6 +105,7 @@ GAMES = {
             dream_reward=0.0,
             whole_episodes=True,
             controller_bias=True,
+            mirrored_action=(-1, 1, 1),
             record_full=True,  # the original ignores `done` here: every recorded episode has 1000 frames
             dream_temperature=0.7,
             dream_max_steps=1200,
@@ -117,6 +123,7 @@ GAMES = {
             dream_reward=1.0,
             whole_episodes=False,
             controller_bias=False,
+            mirrored_action=(-1,),
             record_max_steps=2100,
             record_min_frames=100,
             z_size=64,

@@ -52,6 +52,14 @@ def load_episode(path, action_size):
     return obs, action
 
 
+MIRRORED = "mirrored-"  # before the name of an episode, in series.npz
+
+
+def mirrored(game, obs, action):
+    """The episode obs (T,64,64,3), action (T,A) as it is seen in a mirror: left and right change places."""
+    return np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(game.mirrored_action)
+
+
 def ended(path, length, max_steps):
     """Whether the game itself ended the episode of `length` frames in `path`, before `max_steps`; cut, it went on unseen.
 
@@ -100,7 +108,11 @@ def link_episodes(paths, folder, prefix=""):
 
 
 def split(episodes):
-    """(training, held out): every 20th of `episodes` is held out, the last where there are fewer than 20."""
-    held_out = episodes[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or episodes[1:][-1:]
-    kept = set(held_out)
-    return [episode for episode in episodes if episode not in kept], held_out
+    """(training, held out): every 20th of `episodes` is held out, the last where there are fewer than 20.
+
+    The mirror image of one that is held out is in neither.
+    """
+    real = [episode for episode in episodes if not episode.startswith(MIRRORED)]
+    held_out = real[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or real[1:][-1:]
+    unseen = set(held_out)
+    return [episode for episode in episodes if episode.removeprefix(MIRRORED) not in unseen], held_out

@@ -24,6 +24,8 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
 # Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
 EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
+# Settings that folders of earlier versions do not name, and what they were there.
+THEN = {"vae_decay": 1.0, "mirror": False}
 # What makes each stage's output, for the sentence that a missing one gets.
 COMMANDS = {
     "record": "python extract.py {game}",
@@ -124,6 +126,7 @@ class Stage:
         settings = json.loads(json.dumps(self.settings))  # tuples become lists, as they will be when read
         if self._compare and os.path.exists(path):
             before = read_json(path).get("settings", {})
+            before = {name: value for name, value in THEN.items() if name in settings} | before
             for name in sorted(settings.keys() | before.keys()):
                 if name not in EXTENDABLE and settings.get(name) != before.get(name):
                     raise UserError(

@@ -2,14 +2,14 @@
 
 series.npz has, flat over the frames of all episodes, mu (F,Z), logvar (F,Z) and action (F,A), float16 as in the original;
 length (E,) int32, the frames of each episode; ended (E,) bool, whether it went on to its end; episode (E,), their file names;
-and vae, the digest of the V that made it.
+and vae, the digest of the V that made it. With --mirror each episode is followed by its mirror image, whose name says so.
 """
 
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from config import UserError
+from config import UserError, stage_settings
 from job.command import CommandLine, run_script
 from job.machine import load_tensorflow
 from job.rundir import Progress, Stage, digest, need, read_json, settle_precision, write_json
@@ -19,7 +19,7 @@ SAVE_EVERY = 20  # episodes between notes of the progress
 
 
 def main(argv=None):
-    command = CommandLine("Encode all recorded frames by V, for the training of M.")
+    command = CommandLine("Encode all recorded frames by V, for the training of M.", "mirror")
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     command.add_precision_option("what V's layers compute in")
@@ -41,7 +41,7 @@ def main(argv=None):
 
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     made_by = digest(vae_path)
-    settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision}
+    settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision, **stage_settings(game, "mirror")}
     with Stage(args.run_dir, "series", settings, args.seed) as stage:
         if os.path.exists(series_path):
             if str(memory_maps(series_path)["vae"]) != made_by:
@@ -62,7 +62,7 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     import numpy as np
     import tensorflow as tf
 
-    from env.record import BadEpisode, ended, load_episode
+    from env.record import MIRRORED, BadEpisode, ended, load_episode, mirrored
     from vae.vae import load_vae
 
     model = load_vae(vae_path).in_precision(args.precision)
@@ -78,6 +78,13 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
                 raise
             print(f"skipped: {error}", file=sys.stderr)
 
+    def coded(obs, action):
+        parts = [encode(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
+        mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*parts, strict=True))
+        if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
+            raise UserError(f"{vae_path} makes values that float16 cannot hold: train V again")
+        return {"mu": mu, "logvar": logvar, "action": action.astype(np.float16)}
+
     partial = _Partial(stage, {"mu": model.z_size, "logvar": model.z_size, "action": game.action_size}, made_by)
     progress = Progress(len(paths), "episodes encoded", initial=partial.read)
     left = paths[partial.read :]
@@ -86,15 +93,13 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
         for path, next_path in zip(left, [*left[1:], None], strict=True):
             episode = following.result()
             following = pool.submit(load, next_path) if next_path else None
-            arrays, whole = None, None
             if episode is not None:
                 obs, action, whole = episode
-                coded = [encode(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
-                mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*coded, strict=True))
-                if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
-                    raise UserError(f"{vae_path} makes values of {path} that float16 cannot hold: train V again")
-                arrays = {"mu": mu, "logvar": logvar, "action": action.astype(np.float16)}
-            partial.append(os.path.basename(path), arrays, whole)
+                name = os.path.basename(path)
+                partial.append(name, coded(obs, action), whole)
+                if game.mirror:
+                    partial.append(MIRRORED + name, coded(*mirrored(game, obs, action)), whole)
+            partial.note_read()
             progress.add()
     progress.close()
     partial.finish(stage.path("series.npz"))
@@ -117,14 +122,16 @@ class _Partial:
             file.truncate(2 * widths[name] * sum(self.length))
 
     def append(self, name, arrays, ended):
-        """Add an episode's {array name: (T,width) float16}, and whether it went to its end; None for one that was skipped."""
+        """Add an episode's {array name: (T,width) float16}, and whether it went to its end."""
+        for key, array in arrays.items():
+            self.files[key].write(array.tobytes())
+        self.length.append(len(array))
+        self.ended.append(ended)
+        self.episode.append(name)
+
+    def note_read(self):
+        """One more of the files is done with."""
         self.read += 1
-        if arrays is not None:
-            for key, array in arrays.items():
-                self.files[key].write(array.tobytes())
-            self.length.append(len(array))
-            self.ended.append(ended)
-            self.episode.append(name)
         if self.read % SAVE_EVERY == 0:
             for file in self.files.values():
                 file.flush()

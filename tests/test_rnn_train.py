@@ -71,6 +71,30 @@ def test_series_is_v_of_each_frame(run):
     assert not [name for name in os.listdir(run.folder / "series") if "partial" in name]
 
 
+def test_mirror_images_follow_their_episodes_into_the_training_alone(run, tmp_path, monkeypatch):
+    import rnn.series
+    import rnn.train
+    from env.record import load_episode
+    from rnn.batches import Series
+    from vae.vae import load_vae
+
+    copy_of(run, tmp_path, "record", "vae")
+    rnn.series.main([run.game.name, "--run-dir", str(tmp_path), "--mirror", "--precision", "float32"])
+    series = Series(str(tmp_path / "series" / "series.npz"))
+    assert series.episode == [f"{kind}{e:06d}.npz" for e in range(5) for kind in ("", "mirrored-")]
+    assert series.length.tolist() == np.repeat(LENGTHS[run.game.name], 2).tolist()
+    obs, action = load_episode(episode_path(run.folder / "record", 2), run.game.action_size)
+    mu, _ = load_vae(str(run.folder / "vae" / "vae.keras")).encode(obs[:, :, ::-1])
+    np.testing.assert_allclose(series.mu[series.frames(5)], mu, atol=2e-3)
+    turned = [-1.0] + [1.0] * (run.game.action_size - 1)  # steering left is steering right; gas is gas
+    np.testing.assert_array_equal(series.action[series.frames(5)], (action * turned).astype(np.float16))
+
+    parts = {}
+    monkeypatch.setattr(rnn.train, "_train", lambda *args: parts.update(kept=args[-2], held_out=args[-1]))
+    train(run, tmp_path)
+    assert parts == {"kept": [0, 1, 2, 3, 4, 5, 6, 7], "held_out": [8]}  # 9 is the image of 8
+
+
 def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch):
     import rnn.series
 
@@ -81,7 +105,7 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
 
     def append_and_stop(self, name, *episode):
         append(self, name, *episode)
-        if self.read == 3:  # one episode more than the note knows
+        if len(self.episode) == 3:  # one episode more than the note knows
             raise KeyboardInterrupt
 
     command = [run.game.name, "--run-dir", str(tmp_path)]

@@ -247,6 +247,21 @@ def test_stream_gives_each_frame_once_and_mixes_episodes(recorded):
     assert not all((a == b).all() for a, b in zip(batches, read(1), strict=True))
 
 
+def test_mirrored_stream_turns_half_of_the_same_frames(recorded):
+    from env.record import list_episodes
+    from vae.frames import FrameStream
+
+    def read(mirror):
+        stream = FrameStream(list_episodes(recorded / "record"), 3, 50, 1, np.random.default_rng(0), mirror=mirror)
+        (batch,) = stream
+        return batch
+
+    plain, mirrored = read(False), read(True)
+    alike = (plain == mirrored).all(axis=(1, 2, 3))
+    turned = (plain[:, :, ::-1] == mirrored).all(axis=(1, 2, 3))
+    assert (alike ^ turned).all() and 15 < turned.sum() < 35
+
+
 def test_shards_hold_each_episode_once():
     from vae.frames import shards
 

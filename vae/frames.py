@@ -79,14 +79,15 @@ class FrameStream:
 
     Arriving frames take random slots of the buffer, and what was there goes out. With updates = frames // batch each frame
     comes once, but for those at the end that fill no batch; frames of an episode that is skipped are made up for by others
-    again. What comes out depends on `rng`, a NumPy Generator, and the files alone.
+    again. With `mirror` half of them, as `rng` chooses, are mirror images. What comes out depends on `rng`, a NumPy Generator,
+    and the files alone.
 
     A BadEpisode that is not skipped is kept in `error` too: what `dataset` raises is TensorFlow's own.
     """
 
-    def __init__(self, paths, action_size, batch, updates, rng, skip_bad=False, buffer_frames=BUFFER_FRAMES):
+    def __init__(self, paths, action_size, batch, updates, rng, skip_bad=False, mirror=False, buffer_frames=BUFFER_FRAMES):
         self.paths, self.action_size, self.batch, self.updates = paths, action_size, batch, updates
-        self.rng, self.skip_bad = rng, skip_bad
+        self.rng, self.skip_bad, self.mirror = rng, skip_bad, mirror
         self.capacity = max(buffer_frames // batch, 1) * batch
         self.error = None
 
@@ -96,6 +97,14 @@ class FrameStream:
         return generated(lambda: iter(self), signature, ahead=4)
 
     def __iter__(self):
+        for frames in self._shuffled():
+            if self.mirror:
+                turned = self.rng.random(len(frames)) < 0.5
+                frames[turned] = frames[turned, :, ::-1]
+            yield frames
+
+    def _shuffled(self):
+        """Batches that are the caller's to change."""
         buffer = np.empty((self.capacity, *FRAME_SHAPE), np.uint8)
         held = left = 0
         try:

@@ -10,7 +10,7 @@ from job.rundir import Atomic, Progress, Stage, add_start_option, settle_precisi
 
 
 def main(argv=None):
-    command = CommandLine("Train V, the autoencoder, on the frames that extract.py recorded.", "vae")
+    command = CommandLine("Train V, the autoencoder, on the frames that extract.py recorded.", "vae", "mirror")
     add_start_option(command, "vae.json")
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
     command.add_precision_option("what the layers compute in")
@@ -32,7 +32,7 @@ def main(argv=None):
             f"{args.run_dir}/record has {frames} frames to train on, fewer than a batch of {game.vae_batch_size}: "
             f"record more with `python extract.py {game.name}`, or lower --batch-size"
         )
-    settings = {**stage_settings(game, "vae"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
+    settings = {**stage_settings(game, "vae", "mirror"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
     settings |= start_settings(args)
     checkpoints = Checkpoints(os.path.join(args.run_dir, "vae"))
     parts = len(shards(len(kept), args.seed, 0))  # in each epoch
@@ -49,7 +49,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     import keras
     import numpy as np
 
-    from job.training import Adam, Watch, record
+    from job.training import Adam, Watch, falling, record
     from vae.frames import FrameStream, held_out_frames, shards
     from vae.vae import ConvVAE, begin_with
 
@@ -58,7 +58,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     if args.start:
         begin_with(model, args.start)
     # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
-    model.compile(optimizer=Adam(game.vae_learning_rate), jit_compile=False)
+    model.compile(optimizer=Adam(falling(game.vae_learning_rate, game.vae_decay)), jit_compile=False)
     done = checkpoints.restore(model)
     unseen = held_out_frames(held_out, game.action_size, game.vae_batch_size, args.skip_bad)
 
@@ -69,7 +69,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
         start = time.time()
         rng = np.random.default_rng([args.seed, epoch, part])
         episodes, steps = [paths[i] for i in chosen], updates[number - 1]
-        stream = FrameStream(episodes, game.action_size, game.vae_batch_size, steps, rng, args.skip_bad)
+        stream = FrameStream(episodes, game.action_size, game.vae_batch_size, steps, rng, args.skip_bad, game.mirror)
         try:
             # Without the number of steps Keras would begin one too many, and count it.
             watch = [Watch(progress)]
