@@ -87,11 +87,6 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-def falling(rate, factor):
-    """The step size `rate`, or, where `factor` is not 1, a schedule that multiplies it by that after each update."""
-    return rate if factor == 1 else keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=1, decay_rate=factor)
-
-
 def generated(generator, signature, ahead):
     """A tf.data.Dataset of what generator() yields, made in a thread of its own, `ahead` elements before they are asked for."""
     options = tf.data.Options()

@@ -75,7 +75,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     import keras
     import numpy as np
 
-    from job.training import Watch, falling, record
+    from job.training import Watch, record
     from rnn.batches import episode_streams, streams, whole_episodes
     from rnn.rnn import MDNRNN
     from rnn.teacher import Teacher
@@ -89,7 +89,9 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     shape = game.rnn_batch_size, game.rnn_seq_len
     carry = not game.whole_episodes
     teacher = Teacher(model, game.rnn_batch_size, carry, game.rnn_restart_weight, args.seed, args.precision)
-    rate = falling(game.rnn_learning_rate, game.rnn_decay)
+    rate = game.rnn_learning_rate
+    if game.rnn_decay != 1:
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=1, decay_rate=game.rnn_decay)
     optimizer = keras.optimizers.Adam(rate, clipvalue=game.rnn_grad_clip)
     # XLA compiles only the arithmetic between the products (rnn.lstm, rnn.likelihood): it would do these on one core.
     teacher.compile(optimizer=optimizer, jit_compile=False)

@@ -49,7 +49,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     import keras
     import numpy as np
 
-    from job.training import Adam, Watch, falling, record
+    from job.training import Adam, Watch, record
     from vae.frames import FrameStream, held_out_frames, shards
     from vae.vae import ConvVAE, begin_with
 
@@ -58,7 +58,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     if args.start:
         begin_with(model, args.start)
     # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
-    model.compile(optimizer=Adam(falling(game.vae_learning_rate, game.vae_decay)), jit_compile=False)
+    model.compile(optimizer=Adam(game.vae_learning_rate), jit_compile=False)
     done = checkpoints.restore(model)
     unseen = held_out_frames(held_out, game.action_size, game.vae_batch_size, args.skip_bad)
 
