@@ -1,12 +1,13 @@
-"""The games, their published hyperparameters, and the scales.
+"""What a game is, and the hyperparameters of all of them.
 
-`GAMES` holds the published values (`--scale paper`); `SCALES` says what the smaller scales change. A field whose metadata
-names a stage is an option of that stage's script: `vae_epochs` is `python -m vae.train --epochs`.
+Each game is a file of its own in env/, which has its values; `GAMES` finds them. A default here is the published value. A field
+whose metadata names a stage is an option of that stage's script: `vae_epochs` is `python -m vae.train --epochs`.
 
 Sources: Ha & Schmidhuber, "World Models" (2018), https://worldmodels.github.io, and the authors' code,
 https://github.com/hardmaru/WorldModelsExperiments. Where they differ, the article is the default and the comment has the other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 
@@ -19,31 +20,57 @@ def _setting(stage, help, default, option=None):
     return field(default=default, metadata={"stage": stage, "help": help, "option": option})
 
 
+@dataclass(frozen=True)
+class Original:
+    """What the authors' code has for a game, and where."""
+
+    folder: str  # in their repository
+    places: dict  # {"vae": paths of its file in that folder, ...}: the first is the one that their scripts read
+    log: str  # what the names of a search's logs begin with
+    worlds: dict  # {their name for the game: "real" or "dream"}, where it is not ours
+
+
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """A game and everything that the procedure needs to know of it. Frozen: `dataclasses.replace` makes a changed copy."""
 
-    # The worlds. Actions are what C puts out and M sees; `action_maps` turn C's tanh outputs into them, one map for each:
+    # The real world. Actions are what C puts out and M sees; `action_maps` turn C's tanh outputs into them, one map for each:
     # "signed" leaves (-1, 1), "halved" is (a + 1) / 2, "clipped" is clip(a, 0, 1).
     name: str
+    title: str  # for people
+    environment: Callable  # makes a Gymnasium environment with observations (64,64,3) uint8
     real_id: str
+    max_steps: int  # env steps after which an episode of the real world is over
+    timeout: bool  # the environment itself does not count them: Gymnasium's TimeLimit does
+    frames_per_second: int
+    action_maps: tuple
+    mirrored_action: tuple  # factors that make an action that of the same game seen in a mirror
+    options: dict = field(default_factory=dict)  # keywords of `environment`: {name: (its values, the default first; help)}
+    random_policy: Callable  # random_policy(game, rng) -> act(t) -> (A,): what V and M learn from; see env.policies
+    blind_players: Callable  # blind_players(game, rng) -> {name: act(t)}: who sees nothing, for comparison
+
+    # Its dream.
     dream_id: str
     train_world: str  # where C is evolved: "real" or "dream"
-    action_size: int
-    action_maps: tuple
-    max_steps: int  # env steps after which an episode of the real world is over
-    frames_per_second: int
-    predict_restart: bool  # M predicts death, and is told where an episode begins
-    dream_reward: float  # for each step of a dream: M predicts no reward, so only survival can earn
     whole_episodes: bool  # M trains on whole episodes from the zero state, not on streams that run through all episodes
-    controller_bias: bool  # the authors' Doom controller has none
-    mirrored_action: tuple  # factors that make an action that of the same game seen in a mirror
+    predict_restart: bool = False  # M predicts death, and is told where an episode begins
+    predict_reward: bool = False
+    predict_action: bool = False  # the next one of the recorded policy
+    reward_scale: float = 1.0  # rewards are so many times what M predicts
+    survival_reward: float = 0.0  # for each step of a dream, where M predicts no reward
+    judge: object = None  # scores a dream that has no reward by its pictures; with what evaluate.py asks of it
+    controller_bias: bool
+
+    # What was published, and what a scale changes.
+    published: dict = field(default_factory=dict)  # {"real" or "dream": [(what, mean, standard deviation), ...]}
+    original: Original | None = None
+    scales: dict = field(default_factory=dict, repr=False)  # {scale: {field: value}}
 
     # extract.py
     record_episodes: int = _setting("record", "episodes to record", 10_000)
     record_max_steps: int = _setting("record", "frames after which an episode is cut", 1000)
     record_min_frames: int = _setting("record", "an episode of this many frames or fewer is played again with new chance", 0)
-    record_hold: int = _setting("record", "frames that Doom's random policy keeps an action at most", 10)
+    record_hold: int = _setting("record", "frames that the random policy keeps an action at most, where it keeps any", 10)
     record_full: bool = _setting("record", "go on after the game says it is over, to the last step", False)
 
     # V. The authors' code runs 10 epochs, the article says 1.
@@ -56,7 +83,7 @@ class Game:
     # Neither the article nor the authors' code knows this.
     mirror: bool = _setting("mirror", "V and M also learn from every frame's mirror image, with the action turned round", False)
 
-    # M. The authors' code runs 40 epochs for the car and 400 for Doom, the article says 20.
+    # M. The article says 20 epochs, the authors' code runs more: each game's file says how many.
     rnn_size: int = _setting("rnn", "LSTM units", 256, option="rnn-size")
     num_mixture: int = _setting("rnn", "Gaussians for each latent dimension", 5)
     rnn_epochs: int = _setting("rnn", "passes over all episodes", 20)
@@ -67,7 +94,7 @@ class Game:
     rnn_grad_clip: float = _setting("rnn", "each gradient value is clipped to +- this", 1.0)
     rnn_restart_weight: float = _setting("rnn", "weight of the restart loss where a restart happens", 10.0)
 
-    # The dream. The authors' code has 1.25 as Doom's default temperature, the article's best agent learned at 1.15.
+    # The dream.
     dream_temperature: float = _setting("dream", "1 is M as trained; more makes the dream less certain", 1.0)
     dream_max_steps: int = _setting("dream", "steps after which a dream is cut", 1000, option="dream-max-steps")
 
@@ -87,138 +114,46 @@ class Game:
         "pairs",
     )
 
+    @property
+    def action_size(self):
+        return len(self.action_maps)
 
-GAMES = {
-    game.name: game
-    for game in (
-        Game(
-            name="carracing",
-            real_id="WorldModels/CarRacing-v0",
-            dream_id="WorldModels/CarRacingDream-v0",
-            train_world="real",
-            action_size=3,
-            action_maps=("signed", "halved", "clipped"),  # steering, gas, brake
-            max_steps=1000,
-            frames_per_second=50,
-            predict_restart=False,
-            dream_reward=0.0,
-            whole_episodes=True,
-            controller_bias=True,
-            mirrored_action=(-1, 1, 1),
-            record_full=True,  # the original ignores `done` here: every recorded episode has 1000 frames
-            dream_temperature=0.7,
-            dream_max_steps=1200,
-        ),
-        Game(
-            name="doom",
-            real_id="WorldModels/DoomTakeCover-v0",
-            dream_id="WorldModels/DoomRNN-v0",
-            train_world="dream",
-            action_size=1,
-            action_maps=("signed",),  # left below -1/3, right above 1/3
-            max_steps=2100,
-            frames_per_second=35,
-            predict_restart=True,
-            dream_reward=1.0,
-            whole_episodes=False,
-            controller_bias=False,
-            mirrored_action=(-1,),
-            record_max_steps=2100,
-            record_min_frames=100,
-            z_size=64,
-            rnn_size=512,
-            rnn_seq_len=500,
-            rnn_decay=0.99999,
-            dream_temperature=1.15,
-            dream_max_steps=2100,
-            controller_mode="zch",
-            controller_max_steps=2100,
-        ),
-    )
-}
+    @property
+    def lowest_action(self):
+        """The least that each number of an action can be; the greatest is 1."""
+        return tuple(-1.0 if name == "signed" else 0.0 for name in self.action_maps)
 
-# What a scale changes. "quick" is to fit `make run` into 15 minutes on 2 cores; "smoke" is for tests, and learns nothing.
-SCALES = {
-    "paper": {"carracing": {}, "doom": {}},
-    "quick": {
-        "carracing": dict(
-            record_episodes=40,
-            # Smaller batches and larger steps learn more from a frame, and would learn less from ten million.
-            vae_batch_size=32,
-            vae_learning_rate=1e-3,
-            rnn_batch_size=8,
-            rnn_epochs=10,
-            # One track a generation, shared by all candidates, and far enough round it to need more than the first bends. As
-            # many steps in four episodes of 200 teach less than half as much, in two of 200 for more generations little more.
-            controller_population=32,
-            controller_episodes=1,
-            controller_max_steps=400,
-            controller_seeds="one",
-            controller_step_size="tpa",  # lengthens the step within ten generations; csa first shortens it
-            controller_generations=24,
-            controller_eval_steps=12,
-            controller_eval_episodes=16,
-        ),
-        "doom": dict(
-            record_episodes=360,
-            # Held for 10 frames at most, random actions keep the player in the middle of the room in so few episodes. Where M
-            # has not seen that one dies at the walls, C learns to hide there: with 30, 932 steps in dreams and 176 in the game.
-            record_hold=100,
-            vae_batch_size=32,
-            vae_learning_rate=3e-4,  # at 1e-3 Doom's V sees nothing but the mean picture
-            rnn_batch_size=16,
-            rnn_seq_len=64,  # short sequences make more updates
-            rnn_epochs=18,  # after 8 one wall was still safe, and an agent that hid there lived 183 steps in the game
-            controller_population=32,
-            controller_episodes=8,
-            controller_step_size="tpa",
-            controller_generations=10,
-            controller_eval_steps=5,
-            controller_eval_episodes=64,
-        ),
-    },
-    "smoke": {
-        "carracing": dict(
-            record_episodes=4,
-            record_max_steps=60,
-            vae_batch_size=20,
-            rnn_batch_size=2,
-            rnn_seq_len=59,
-            rnn_epochs=2,
-            dream_max_steps=80,
-            controller_population=4,
-            controller_episodes=2,
-            controller_max_steps=30,
-            controller_generations=2,
-            controller_eval_steps=2,
-            controller_eval_episodes=4,
-        ),
-        "doom": dict(
-            record_episodes=4,
-            record_max_steps=150,
-            vae_batch_size=20,
-            rnn_batch_size=2,
-            rnn_seq_len=50,
-            rnn_epochs=2,
-            dream_max_steps=40,
-            controller_population=4,
-            controller_episodes=2,
-            controller_max_steps=30,
-            controller_generations=2,
-            controller_eval_steps=2,
-            controller_eval_episodes=4,
-        ),
-    },
-}
+    @property
+    def predicts(self):
+        """{"predict_restart": bool, ...}: what M predicts beside the next z, as MDNRNN takes it."""
+        return {name: getattr(self, name) for name in ("predict_restart", "predict_reward", "predict_action")}
+
+    @property
+    def dream_rewards(self):
+        """Whether there is anything to learn from in this game's dream."""
+        return self.predict_reward or self.survival_reward != 0
+
+
+SCALES = ("paper", "quick", "smoke")  # as published; `make run` in 15 minutes on 2 cores; for tests, and learns nothing
+
+
+def __getattr__(name):
+    """GAMES, {name: Game}, is put together when it is first asked for: the games import this file."""
+    if name != "GAMES":
+        raise AttributeError(f"module 'config' has no attribute {name!r}")
+    import env
+
+    return env.GAMES
 
 
 def scaled(name, scale="paper"):
     """The Game `name` at `scale`. Raises UserError for a name or a scale that does not exist."""
-    if name not in GAMES:
-        raise UserError(f"there is no game {name!r}: choose one of {', '.join(GAMES)}")
+    games = __getattr__("GAMES")
+    if name not in games:
+        raise UserError(f"there is no game {name!r}: choose one of {', '.join(games)}")
     if scale not in SCALES:
         raise UserError(f"there is no scale {scale!r}: choose one of {', '.join(SCALES)}")
-    return replace(GAMES[name], **SCALES[scale][name])
+    return replace(games[name], **games[name].scales.get(scale, {}))
 
 
 def stage_settings(game, *stages):

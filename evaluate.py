@@ -40,9 +40,9 @@ def main(argv=None):
     with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
-            print(table(game.name, args.world, measured))
-            if _drives_in_dream(game, args):
-                print(_told(measured["this agent"]))
+            print(table(game, args.world, measured))
+            if _is_judged(game, args):
+                print(_told(game, measured["this agent"]))
             _write(game, args, stage, settings, measured, seeds)
             if args.video:
                 _film(game, args, world, seeds[0])
@@ -88,11 +88,12 @@ def _parse(argv):
         game = replace(game, dream_temperature=learned.get("dream_temperature", game.dream_temperature))
     if args.max_steps is None:
         args.max_steps = game.max_steps if args.world == "real" else game.dream_max_steps
-    if _drives_in_dream(game, args):
-        from env.on_road import LEFT, WIDE
-
-        if args.max_steps < WIDE + LEFT:
-            raise UserError(f"--max-steps is {args.max_steps}: a car's dream needs {WIDE + LEFT} to be judged, give as many")
+    if _is_judged(game, args):
+        if game.judge is None:
+            raise UserError(f"the dream of {game.name} has no reward, and nobody judges it: leave out --world dream")
+        if args.max_steps < game.judge.least_steps:
+            least = game.judge.least_steps
+            raise UserError(f"--max-steps is {args.max_steps}: a dream of {game.name} needs {least} to be judged, give as many")
     _prepare_files(args)
     return game, args
 
@@ -133,8 +134,8 @@ def _measure(game, args, keywords, world, pool):
 
     purpose = {"test": TEST, "validation": VALIDATION}[args.split]
     seeds = episode_seeds(args.episodes, args.seed, purpose)
-    if _drives_in_dream(game, args):
-        return {"this agent": _drive(game, args, world, pool, seeds)}, seeds
+    if _is_judged(game, args):
+        return {"this agent": _judge(game, args, world, pool, seeds)}, seeds
     measured = {"this agent": summary(*run_episodes(pool, world, world.controller.params, seeds, args.max_steps))}
     if args.baseline:
         bare = env.make(game, **keywords)
@@ -149,35 +150,32 @@ def _measure(game, args, keywords, world, pool):
     return measured, seeds
 
 
-def _drives_in_dream(game, args):
-    """A dream without a reward is scored by how long the car stays on its road."""
-    return args.world == "dream" and not game.dream_reward
+def _is_judged(game, args):
+    """A dream without a reward is scored by what it looks like."""
+    return args.world == "dream" and not game.dream_rewards
 
 
-def _drive(game, args, world, pool, seeds):
-    """The summary of dreams in which the score is the steps until the car leaves the road, with "on_road", a share, of each."""
+def _judge(game, args, world, pool, seeds):
+    """The summary of dreams that the game's judge scores by their pictures, with the share of good frames of each."""
     from controller.report import summary
     from controller.rollout import watch_dreams
-    from env.on_road import driven, on_road
     from rnn.world_model import load_vision
 
-    vae = load_vision(args.run_dir, game)
+    vae, judge = load_vision(args.run_dir, game), game.judge
 
-    def drive(part):
+    def score(part):
         rows = np.resize(part, ROWS)  # the batch is full, always
-        on = [on_road(vae.pictures(z)) for z in watch_dreams(world, rows, args.max_steps)]
-        return [(*row, len(on)) for row in zip(*driven(on), strict=True)][: len(part)]
+        seen = [judge.see(vae.pictures(z)) for z in watch_dreams(world, rows, args.max_steps)]
+        return [(*row, len(seen)) for row in zip(*judge.score(seen), strict=True)][: len(part)]
 
-    results = pool.map(drive, [seeds[i : i + ROWS] for i in range(0, len(seeds), ROWS)])
+    results = pool.map(score, [seeds[i : i + ROWS] for i in range(0, len(seeds), ROWS)])
     scores, shares, steps = zip(*sum(results, []), strict=True)
-    return summary(scores, steps) | {"on_road": [float(share) for share in shares]}
+    return summary(scores, steps) | {judge.share: [float(share) for share in shares]}
 
 
-def _told(drive):
-    return (
-        "A dream of this game has no reward: the score is the steps until the car leaves the road, as V's decoder shows it "
-        f"(of at most {max(drive['steps'])}); it is on the road in {np.mean(drive['on_road']):.1%} of all frames."
-    )
+def _told(game, judged):
+    told = game.judge.told.format(share=np.mean(judged[game.judge.share]))
+    return f"A dream of this game has no reward: {told}, as V's decoder shows them (of at most {max(judged['steps'])} steps)."
 
 
 def _random_policies(game):
@@ -185,7 +183,8 @@ def _random_policies(game):
     from env.policies import extraction_policy, uniform_policy
 
     published = GAMES[game.name]
-    policies = {"as published to record": (extraction_policy, published), "fresh action each step": (uniform_policy, published)}
+    recorded = "as published to record" if published.published else "as recorded"
+    policies = {recorded: (extraction_policy, published), "fresh action each step": (uniform_policy, published)}
     if game.record_hold != published.record_hold:
         policies["as recorded at this scale"] = extraction_policy, game
     return policies

@@ -5,7 +5,7 @@ what is missing.
 
 A second round of learning, the article's iterative procedure, begins with what the first one's agent meets:
 
-    python extract.py doom --agent runs/doom --with runs/doom --run-dir runs/doom-2 --episodes 400
+    python extract.py GAME --agent runs/GAME --with runs/GAME --run-dir runs/GAME-2 --episodes 400
 """
 
 import os
@@ -18,7 +18,7 @@ from env.record import episode_path, link_episodes, list_episodes, save_episode
 from job import workers
 from job.command import CommandLine
 from job.machine import load_tensorflow, set_threads
-from job.rundir import Progress, Stage, need, settings_in, world_keywords
+from job.rundir import Progress, Stage, add_name_option, digest, need, settings_in, world_keywords
 from job.seeds import RECORD, episode_seeds
 
 
@@ -26,6 +26,7 @@ def main(argv=None):
     command_line = CommandLine(__doc__, "record")
     workers.add_option(command_line)
     command_line.add("--agent", metavar="RUN_DIR", help="play the trained agent of this run instead of the random policy")
+    add_name_option(command_line)
     command_line.add(
         "--explore",
         metavar="SHARE",
@@ -40,19 +41,30 @@ def main(argv=None):
     game, args = command_line.parse(argv)
     if not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
-    if args.explore and not args.agent:
-        raise UserError("--explore is for agents, and without --agent all is random: give --agent RUN_DIR too")
+    for name in ("explore", "name"):
+        if getattr(args, name) and not args.agent:
+            raise UserError(f"--{name} is for agents, and without --agent all is random: give --agent RUN_DIR too")
     set_threads(1)
     pool = workers.start(args.num_worker, game.record_episodes, "episodes")
     keywords = world_keywords(game, args, args.agent)
     settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
     settings |= {"with": args.others} if args.others else {}
     settings |= {"explore": args.explore} if args.explore else {}
+    settings |= {"played_by": pool.together(lambda: _digests(game, args))} if args.agent else {}
     others = pool.together(lambda: _others(game, args, keywords))
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
         for prefix, paths in others.items() if pool.rank == 0 else ():
             link_episodes(paths, stage.dir, prefix)
         _record(game, args, keywords, stage, pool)
+
+
+def _digests(game, args):
+    """{stage: the digest of its file} of the V, M and C that play."""
+    from controller.agent import controller_stage
+
+    stage = controller_stage(args.agent, args.name)
+    files = {"vae": "vae.keras", "rnn": "rnn.keras", stage: "best.json"}
+    return {stage: digest(need(args.agent, stage, file, game.name)) for stage, file in files.items()}
 
 
 def _others(game, args, keywords):
@@ -126,11 +138,11 @@ class _Agent:
 
     def __init__(self, game, args, keywords):
         load_tensorflow(1)
-        from controller.agent import load_controller
+        from controller.agent import controller_stage, load_controller
         from controller.rollout import ROWS, open_world
 
         self.game, self.seed, self.explore = game, args.seed, args.explore
-        mode, params = load_controller(args.agent, game)
+        mode, params = load_controller(args.agent, game, controller_stage(args.agent, args.name))
         self.world = open_world("real", args.agent, game, ROWS, mode, **keywords)
         self.world.controller.set_params(params)
 

@@ -1,6 +1,6 @@
 """Training histories over each other: a table at equal generations, and a picture by generation and by hours or core-hours.
 
-    python history.py runs/carracing/controller/hist.json theirs/hist.json --out curves.png
+    python history.py runs/GAME/controller/hist.json theirs/hist.json --out curves.png
 
 A file is what train.py writes, the original's or this one (controller.training): hist.json, a row a generation, or
 hist_best.json, a row for each evaluation of the CMA mean. Its rows tell which.

@@ -2,8 +2,8 @@
 
 reconstructions.png has moments of recorded episodes that were kept from training, and below each what V makes of it: what V
 does not see, M cannot dream of. dreams.png has dreams of one who does nothing, a row each, from their beginning to their end.
-For Doom, players who see nothing are timed in dreams and in the real game. A dream in which one of them lives much longer than
-in the game has a place to hide, and C will find it, whatever M's loss says.
+Where the dream has rewards, players who see nothing play in dreams and in the real game. A dream in which one of them gets much
+more than in the game has a place to hide, and C will find it, whatever M's loss says.
 
 Last come recorded games, the run's own held-out ones and those of --games: how well V sees them, all frames and the last before
 an end, and how many of the ends M foresees. Give it games of agents: that is where C goes.
@@ -46,7 +46,7 @@ def main(argv=None):
     from rnn.world_model import load_vision
 
     vae = load_vision(args.run_dir, game)
-    game, dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
+    dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
     held_out = _held_out(args.run_dir, game)
     recordings = _recordings(game, args, held_out)
     keywords = world_keywords(game, args, args.run_dir)
@@ -56,74 +56,47 @@ def main(argv=None):
         _save(stage.path("dreams.png"), _pictures(game, dream, vae))
         print(f"{stage.path('reconstructions.png')}: recorded frames, and V's reconstruction below each")
         print(f"{stage.path('dreams.png')}: dreams of one who does nothing, from left to right")
-        if game.predict_restart:
-            lived = _players(game, dream, args, keywords)
-            write_json(stage.path("players.json"), lived, indent=1)
-            print(_table(lived, dream.temperature))
+        if game.dream_rewards:
+            players = _players(game, dream, args, keywords)
+            write_json(stage.path("players.json"), players, indent=1)
+            print(_table(players, dream.temperature))
         measured = {name: foresight(game, vae, dream.rnn, paths, args.seed) for name, paths in recordings.items()}
         write_json(stage.path("recorded.json"), measured, indent=1)
         print(_recorded_table(measured))
 
 
-def players(game, rng):
-    """{name: act(t, B) -> actions (B,A) float32}: players of Take Cover who see nothing. rng: of the one who acts at random."""
+def dreamed(dream, acts, seeds, max_steps):
+    """(scores (B,), lengths (B,), z (T,B,Z)) of dreams with `seeds` in which acts, B policies act(t) -> (A,), play.
 
-    def always(value):
-        return lambda t, count: np.full((count, game.action_size), value, np.float32)
-
-    def to_and_fro(t, count):
-        return always(-1.0 if t // 120 % 2 == 0 else 1.0)(t, count)
-
-    return {
-        "always left": always(-1.0),
-        "always right": always(1.0),
-        "standing still": always(0.0),
-        "a fresh action each step": lambda t, count: rng.uniform(-1, 1, (count, game.action_size)).astype(np.float32),
-        "to and fro, 120 steps each": to_and_fro,
-    }
-
-
-def dreamed(dream, act, seeds, max_steps):
-    """(lengths (B,), z (T,B,Z)) of dreams with `seeds` in which act(t, B) -> (B,A) plays, cut at max_steps; B is 2 or more.
-
-    z is what was seen before each step, also of dreams that are over.
+    They are cut at max_steps; B is 2 or more. z is what was seen before each step, also of dreams that are over.
     """
-    import tensorflow as tf
-
-    seeds = tf.constant(seeds, tf.uint32)
-    z, state = dream.start(seeds)
-    lengths, alive, seen = np.zeros(len(seeds), int), np.ones(len(seeds), bool), []
-    for t in range(max_steps):
-        seen.append(z.numpy())
-        z, state, died = dream.step(z, tf.constant(act(t, len(seeds)), tf.float32), state, seeds, tf.fill(seeds.shape, t))
-        lengths += alive
-        alive &= ~died.numpy()
-        if not alive.any():
-            break
-    return lengths, np.array(seen)
+    steps = dream.watch(lambda t, z, state: np.array([act(t) for act in acts], np.float32), seeds, max_steps)
+    seen, alive, rewards = zip(*steps, strict=True)
+    return np.sum(rewards, axis=0), np.sum(alive, axis=0), np.array(seen)
 
 
 def _players(game, dream, args, keywords):
-    """{player: {"dream": lengths, "real": lengths}}."""
+    """{player: {"dream": scores, "real": scores}} of the game's blind players."""
     import env
     from env.policies import play
 
-    world, lived = env.make(game, **keywords), {}
-    for name, dreamer in players(game, np.random.default_rng(args.seed)).items():
-        lengths, _ = dreamed(dream, dreamer, np.arange(DREAMS) + args.seed, dream.max_steps)
-        real = []
-        for i in range(args.episodes):
-            player = players(game, np.random.default_rng((args.seed, i)))[name]
-            real.append(len(play(world, lambda t, player=player: player(t, 1)[0], args.seed + i, game.max_steps)[2]))
-        lived[name] = {"dream": lengths.tolist(), "real": real}
+    world, told = env.make(game, **keywords), {}
+
+    def player(name, episode):
+        return game.blind_players(game, np.random.default_rng((args.seed, episode)))[name]
+
+    for name in game.blind_players(game, np.random.default_rng()):
+        scores, *_ = dreamed(dream, [player(name, i) for i in range(DREAMS)], np.arange(DREAMS) + args.seed, dream.max_steps)
+        real = [play(world, player(name, i), args.seed + i, game.max_steps)[2].sum() for i in range(args.episodes)]
+        told[name] = {"dream": scores.tolist(), "real": np.array(real).tolist()}
     world.close()
-    return lived
+    return told
 
 
-def _table(lived, temperature):
-    lines = [f"{'lived, steps (mean +- standard error)':38} {f'in dreams at {temperature:g}':>20} {'in the game':>16}"]
-    for name, lengths in lived.items():
-        told = [f"{np.mean(part):.0f} +- {np.std(part) / len(part) ** 0.5:.0f}" for part in lengths.values()]
+def _table(players, temperature):
+    lines = [f"{'score (mean +- standard error)':38} {f'in dreams at {temperature:g}':>20} {'in the game':>16}"]
+    for name, scores in players.items():
+        told = [f"{np.mean(part):.0f} +- {np.std(part) / len(part) ** 0.5:.0f}" for part in scores.values()]
         lines.append(f"{name:38} {told[0]:>20} {told[1]:>16}")
     return "\n".join(lines)
 
@@ -165,7 +138,7 @@ def _reconstructions(game, paths, vae):
 
     rows = []
     for path in paths[:EPISODES]:
-        obs, _ = load_episode(path, game.action_size)
+        obs = load_episode(path, game.action_size).obs
         if game.predict_restart:
             obs = obs[-LAST:]
         obs = obs[np.linspace(0, len(obs) - 1, MOMENTS).astype(int)]
@@ -175,8 +148,10 @@ def _reconstructions(game, paths, vae):
 
 def _pictures(game, dream, vae):
     """An array of pictures: dreams in rows, from their beginnings to their ends."""
-    idle = np.zeros(game.action_size, np.float32)
-    lengths, seen = dreamed(dream, lambda t, count: np.tile(idle, (count, 1)), np.arange(EPISODES), dream.max_steps)
+    from env.policies import constant_policy
+
+    idle = constant_policy(*[0] * game.action_size)
+    _, lengths, seen = dreamed(dream, [idle] * EPISODES, np.arange(EPISODES), dream.max_steps)
     moments = [np.linspace(0, length - 1, MOMENTS).astype(int) for length in lengths]
     return np.concatenate([_row(vae.pictures(seen[when, i])) for i, when in enumerate(moments)])
 

@@ -1,7 +1,8 @@
 """Evolve C with CMA-ES, in the real world or in M's dream: runs/GAME/controller/. Run again, it goes on.
 
-    mpirun -n 2 python train.py carracing        in the real world
-    mpirun -n 2 python train.py doom             in the dream; the score that counts is evaluate.py's, in the real game
+    mpirun -n 2 python train.py GAME --world real|dream
+
+A score in the dream is a promise; the one that counts is evaluate.py's, in the real world.
 
 Every rank takes its share of a generation's candidates; rank 0, which takes one too, holds the search. The options of the
 original's train.py are understood.
@@ -22,9 +23,6 @@ from job.rundir import Stage, add_name_option, digest, need, read_json, search_f
 from job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 from original.convert import add_legacy_options, check_legacy_options, import_folder
 
-# The original's names for the two worlds of Doom.
-LEGACY_GAMES = {"doomrnn": ("doom", "dream"), "doomreal": ("doom", "real")}
-
 
 def main(argv=None):
     game, args = _parse(argv)
@@ -44,10 +42,10 @@ def main(argv=None):
 
 
 def _parse(argv):
-    command_line = CommandLine(__doc__, "controller", "dream", legacy_games=LEGACY_GAMES)
+    command_line = CommandLine(__doc__, "controller", "dream", original_names=True)
     workers.add_option(command_line)
     add = command_line.add
-    add("--world", choices=("real", "dream"), help="where C learns (default: real for carracing, dream for doom)")
+    add("--world", choices=("real", "dream"), help="where C learns (default: as was published)")
     add_name_option(command_line)
     command_line.add_world_options()
     command_line.add_precision_option("what V encodes in, and M dreams in")
@@ -71,8 +69,8 @@ def _parse(argv):
         game = replace(game, controller_population=(args.num_worker or 64) * args.num_worker_trial)
     if args.antithetic is not None:
         game = replace(game, controller_seeds="pairs" if args.antithetic else "own")
-    args.world = args.world or args.legacy_world or game.train_world
-    if args.world == "dream" and not game.dream_reward:
+    args.world = args.world or args.original_world or game.train_world
+    if args.world == "dream" and not game.dream_rewards:
         raise UserError(f"the dream of {game.name} has no reward to learn from: use --world real")
     if game.controller_population < 4:
         raise UserError(f"a population of {game.controller_population} is too small for CMA-ES: give 4 or more")

@@ -104,7 +104,7 @@ def _dreamers(rnn, initial_z, threads, precision):
     from dream.population import Population
 
     controller = Controller(GAME)
-    dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.dream_reward, precision)
+    dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.survival_reward, precision)
     params = np.random.default_rng(1).normal(0, 0.1, (CANDIDATES, controller.num_params))
     population = Population(dream, controller.act, lanes=threads)
     return population, params, np.repeat(np.arange(CANDIDATES), EPISODES), np.arange(CANDIDATES * EPISODES)

@@ -41,9 +41,9 @@ def main(argv=None):
     load_tensorflow(1)
     from rnn.world_model import load_initial_z, load_memory
 
-    game, rnn = load_memory(args.run_dir, game)
+    rnn = load_memory(args.run_dir, game)
     os.makedirs(args.out, exist_ok=True)
-    evolve, test = rollouts(game, rnn, load_initial_z(args.run_dir, game), args.temperatures)
+    evolve, test = rollouts(game, rnn, load_initial_z(args.run_dir, game, rnn.z_size), args.temperatures)
     searches = [_Search(game, args.seed + i) for i in range(len(args.temperatures))]
     history = {f"{t:.2f}": {"population_mean": [], "cma_mean": []} for t in args.temperatures}
     begin = time.time()

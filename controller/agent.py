@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from controller.controller import Controller, mode_of, read_params
 from dream.rows import filled, uniform
-from job.rundir import need, read_json
+from job.rundir import need, read_json, search_folder
 from rnn.world_model import load_memory
 
 
@@ -19,7 +19,7 @@ class Agent:
 
     def __init__(self, game, vae, rnn, mode=None):
         self.game, self.vae, self.rnn = game, vae, rnn
-        self.controller = Controller(game, mode)
+        self.controller = Controller(game, mode, rnn)
 
     def initial_state(self, batch):
         return self.rnn.initial_state(batch)
@@ -49,6 +49,12 @@ class Agent:
         return z, actions, state
 
 
+def controller_stage(run_dir, name=None):
+    """The stage of a run's best controller: that of the search --name, or the one evolved in it, or else the converted one."""
+    evolved, imported = (os.path.exists(os.path.join(run_dir, stage, "best.json")) for stage in ("controller", "legacy"))
+    return "legacy" if name is None and imported and not evolved else search_folder(name)
+
+
 def load_controller(run_dir, game, stage=None, file=None):
     """(mode, params (P,) float64) of a run's best controller: the one evolved in it, else the one converted from the original.
 
@@ -56,10 +62,8 @@ def load_controller(run_dir, game, stage=None, file=None):
     controller of these V and M, in the format of best.json.
     Raises UserError where it is missing, or is not [parameters, score] with finite numbers.
     """
-    if stage is None:
-        evolved, imported = (os.path.exists(os.path.join(run_dir, name, "best.json")) for name in ("controller", "legacy"))
-        stage = "legacy" if imported and not evolved else "controller"
+    stage = stage or controller_stage(run_dir)
     params, _ = read_params(file or need(run_dir, stage, "best.json", game.name))
     if file or stage == "legacy":
-        return mode_of(load_memory(run_dir, game)[0], len(params)), params
+        return mode_of(game, len(params), load_memory(run_dir, game)), params
     return read_json(need(run_dir, stage, "config.json", game.name))["settings"]["controller_mode"], params

@@ -7,7 +7,8 @@ their best.json files fit: biases before weights, layer after layer, weights as 
 import numpy as np
 import tensorflow as tf
 
-from config import GAMES, UserError
+import config
+from config import UserError
 from dream.kernel import total
 from job.rundir import read_json, write_json
 from rnn.features import MODES, features
@@ -18,25 +19,27 @@ HIDDEN_UNITS = 40
 class Controller:
     """a = map(tanh(W x + b)), with x one of z, [z, h] and [z, c, h]; or tanh(W2 tanh(W1 z + b1) + b2).
 
-    game: a `config.Game` or the name of one; its sizes and its action maps are used, and whether there are biases.
-    mode: "zh", "zch", "z" or "z_hidden"; the game's own where it is None.
+    game: a `config.Game` or the name of one; its action maps are used, and whether there are biases.
+    mode: "zh", "zch", "z" or "z_hidden"; the game's own where it is None. rnn: the MDNRNN that has the sizes of z and h, where
+    they are not the game's.
 
     Raises UserError for an unknown mode, and, in `set_params`, for a vector of the wrong length or with NaN in it.
     """
 
-    def __init__(self, game, mode=None):
-        game = GAMES[game] if isinstance(game, str) else game
+    def __init__(self, game, mode=None, rnn=None):
+        game = config.GAMES[game] if isinstance(game, str) else game
+        sizes = game if rnn is None else rnn
         self.mode = mode or game.controller_mode
         if self.mode not in MODES:
             raise UserError(f"there is no controller mode {self.mode!r}: choose one of {', '.join(MODES)}")
         self.action_maps = game.action_maps
-        recurrent = {"zh": game.rnn_size, "zch": 2 * game.rnn_size}.get(self.mode, 0)
-        self.feature_size = game.z_size + recurrent
+        recurrent = {"zh": sizes.rnn_size, "zch": 2 * sizes.rnn_size}.get(self.mode, 0)
+        self.feature_size = sizes.z_size + recurrent
         self.sees_memory = recurrent > 0
         hidden = [HIDDEN_UNITS] if self.mode == "z_hidden" else []
-        sizes = [self.feature_size, *hidden, game.action_size]
+        layers = [self.feature_size, *hidden, game.action_size]
         self._shapes = []  # of the layers' parameters, in the order of the flat vector
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in zip(layers[:-1], layers[1:], strict=True):
             self._shapes.append(((outputs,) if game.controller_bias else None, (inputs, outputs)))
         self.params = np.zeros(self.num_params)
 
@@ -133,9 +136,9 @@ def read_params(path):
     return params, score
 
 
-def mode_of(game, count):
+def mode_of(game, count, rnn=None):
     """The mode in which a controller of `game` has `count` parameters. Raises UserError where there is none."""
-    sizes = {mode: Controller(game, mode).num_params for mode in MODES}
+    sizes = {mode: Controller(game, mode, rnn).num_params for mode in MODES}
     for mode, size in sizes.items():
         if size == count:
             return mode

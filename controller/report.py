@@ -4,35 +4,6 @@ import os
 
 import numpy as np
 
-# The article's results, mean +- standard deviation over 100 episodes.
-PUBLISHED = {
-    ("carracing", "real"): (
-        ("DQN", 343, 18),
-        ("A3C (continuous)", 591, 45),
-        ("A3C (discrete)", 652, 10),
-        ("ceobillionaire's algorithm", 838, 11),
-        ("V alone, z", 632, 251),
-        ("V alone, z and a hidden layer", 788, 141),
-        ("full world model, z and h", 906, 21),
-    ),
-    ("doom", "real"): (
-        ("random policy", 210, 108),
-        ("Gym leaderboard", 820, 58),
-        ("learned in the dream at 0.10", 193, 58),
-        ("learned in the dream at 0.50", 196, 50),
-        ("learned in the dream at 1.00", 868, 511),
-        ("learned in the dream at 1.15", 1092, 556),
-        ("learned in the dream at 1.30", 753, 139),
-    ),
-    ("doom", "dream"): (
-        ("temperature 0.10", 2086, 140),
-        ("temperature 0.50", 2060, 277),
-        ("temperature 1.00", 1145, 690),
-        ("temperature 1.15", 918, 546),
-        ("temperature 1.30", 732, 269),
-    ),
-}
-
 
 def bootstrap_interval(scores, resamples=10_000, confidence=0.95):
     """[low, high]: the percentile bootstrap interval of the mean, from a fixed seed."""
@@ -55,12 +26,12 @@ def summary(scores, steps):
 
 
 def table(game, world, measured):
-    """The measured summaries, {name: summary}, above what was published for this game and world, as lines of text."""
+    """The measured summaries, {name: summary}, above what was published for the Game in this world, as lines of text."""
     lines = [f"{'measured here':36} {'mean':>8} {'std':>8}   95% interval of the mean"]
     for name, result in measured.items():
         low, high = result["interval"]
         lines.append(f"{name:36} {result['mean']:8.1f} {result['std']:8.1f}   {low:.1f} to {high:.1f}")
-    published = PUBLISHED.get((game, world), ())
+    published = game.published.get(world, ())
     if published:
         lines += ["", f"{'published (article, 100 episodes)':36} {'mean':>8} {'std':>8}"]
         lines += [f"{name:36} {mean:8} {deviation:8}" for name, mean, deviation in published]

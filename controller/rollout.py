@@ -25,10 +25,10 @@ def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lane
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
-        game, vae, rnn = load_world_model(run_dir, game)
+        vae, rnn = load_world_model(run_dir, game)
         return RealWorld(Agent(game, vae.in_precision(precision), rnn, mode), episodes, **keywords)
-    game, dream = load_dream(run_dir, game, temperature, precision=precision)
-    return DreamWorld(Controller(game, mode), dream, episodes, lanes)
+    dream = load_dream(run_dir, game, temperature, precision=precision)
+    return DreamWorld(Controller(game, mode, dream.rnn), dream, episodes, lanes)
 
 
 def run_units(pool, world, units, max_steps):
@@ -104,12 +104,12 @@ class RealWorld:
 
     def _rows_alike(self):
         """Whether the agent computes the same, bit for bit, wherever in the batch an episode is played."""
-        game, rows = self.agent.game, self.at_once * self.episodes
+        rnn, rows = self.agent.rnn, self.at_once * self.episodes
         rng = np.random.default_rng(0)
         params, frame = np.zeros((self.at_once, self.controller.num_params)), rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
         params[:] = rng.normal(0, 0.1, params.shape[1])
-        noise = rng.standard_normal((1, game.z_size), np.float32)
-        state = [tf.repeat(tf.constant(rng.standard_normal((1, game.rnn_size), np.float32)), rows, axis=0) for _ in "hc"]
+        noise = rng.standard_normal((1, rnn.z_size), np.float32)
+        state = [tf.repeat(tf.constant(rng.standard_normal((1, rnn.rnn_size), np.float32)), rows, axis=0) for _ in "hc"]
         z, actions, state = self.agent.step(
             tf.constant(params, tf.float32), frame.repeat(rows, 0), noise.repeat(rows, 0), tuple(state), tf.zeros(rows), None
         )
@@ -142,7 +142,7 @@ class RealWorld:
         waiting = [list(enumerate(seeds))[::-1] for _, seeds in units]
         scores = [np.zeros(len(seeds)) for _, seeds in units]
         steps = [np.zeros(len(seeds), int) for _, seeds in units]
-        noise = np.zeros((rows, max_steps, game.z_size), np.float32)
+        noise = np.zeros((rows, max_steps, self.agent.rnn.z_size), np.float32)
         frames = np.zeros((rows, 64, 64, 3), np.uint8)
         episode, played, begins = np.full(rows, -1), np.zeros(rows, int), np.zeros(rows, np.float32)
         rewards, dones = np.zeros(rows), np.zeros(rows, bool)
@@ -154,7 +154,7 @@ class RealWorld:
             episode[row], seed = waiting[unit].pop() if unit < len(units) and waiting[unit] else (-1, None)
             played[row] = 0
             if seed is not None:
-                noise[row] = np.random.default_rng((seed, 1)).standard_normal((max_steps, game.z_size), np.float32)
+                noise[row] = np.random.default_rng((seed, 1)).standard_normal((max_steps, self.agent.rnn.z_size), np.float32)
                 frames[row] = self._world(row).reset(seed=seed)[0]
                 begins[row] = 1
 
@@ -198,15 +198,7 @@ class RealWorld:
 
 def watch_dreams(world, seeds, max_steps):
     """Yields z (B,Z) before each step of a DreamWorld's controller in B dreams, until all are over."""
-    count, seeds = len(seeds), tf.constant(seeds, tf.uint32)
-    params = tf.constant(np.tile(world.controller.params, (count, 1)), tf.float32)
+    params = tf.constant(np.tile(world.controller.params, (len(seeds), 1)), tf.float32)
     act = tf.function(world.controller.act, jit_compile=True)
-    z, state = world.dream.start(seeds)
-    alive = np.ones(count, bool)
-    for t in range(max_steps):
+    for z, *_ in world.dream.watch(lambda t, z, state: act(z, state, params), seeds, max_steps):
         yield z
-        actions = act(z, state, params)
-        z, state, died = world.dream.step(z, actions, state, seeds, tf.fill([count], t))
-        alive = alive & ~died.numpy()
-        if not alive.any():
-            return

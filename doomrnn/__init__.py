@@ -1,7 +1,4 @@
-"""M as a world: the dream as a Gymnasium environment, and whole populations of dreams at once.
-
-Importing this registers `WorldModels/DoomRNN-v0` and `WorldModels/CarRacingDream-v0`.
-"""
+"""M as a world: the dream of each game as a Gymnasium environment. Importing this registers `Game.dream_id` of each."""
 
 import gymnasium
 

@@ -1,6 +1,6 @@
 """The dream as a Gymnasium environment, alone and as a vector of them.
 
-What the agent sees is z and M's state, as in the authors' doomrnn.py: [z, c, h] for Doom, [z, h] for CarRacing.
+The agent sees z and M's state in the order of the game's controller: [z, h] or, as in the authors' doomrnn.py, [z, c, h].
 """
 
 import os
@@ -26,7 +26,7 @@ class _Dreams:
             raise UserError(f"there is no render mode {render_mode!r}: use rgb_array or none")
         game = scaled(game)
         run_dir = run_dir or os.path.join("runs", game.name)
-        self.game, self.dream = load_dream(run_dir, game, temperature, max_steps, precision)
+        self.game, self.dream = game, load_dream(run_dir, game, temperature, max_steps, precision)
         self.vae = load_vision(run_dir, game) if render_mode else None
         self.generators = [None] * count
         self.seeds = np.zeros(count, np.uint32)
@@ -40,8 +40,7 @@ class _Dreams:
 
     @property
     def action_space(self):
-        low = [{"signed": -1.0}.get(name, 0.0) for name in self.game.action_maps]
-        return spaces.Box(np.array(low, np.float32), np.ones(self.game.action_size, np.float32))
+        return spaces.Box(np.array(self.game.lowest_action, np.float32), np.ones(self.game.action_size, np.float32))
 
     def _observe(self):
         return features(self.game.controller_mode, self.z, self.state).numpy()
@@ -63,19 +62,19 @@ class _Dreams:
         return self._observe()
 
     def step(self, actions):
-        """(observations, died (B,), cut (B,)) after actions (B,A)."""
+        """(observations, rewards (B,), died (B,), cut (B,)) after actions (B,A)."""
         actions = np.asarray(actions, np.float32)
         expected = (len(self.steps), self.game.action_size)
         if actions.shape != expected or not np.isfinite(actions).all():
             raise UserError(f"actions have shape {actions.shape}: give finite numbers of shape {expected}")
         if self.generators[0] is None:
             raise UserError("the dream has not begun: call reset() first")
-        self.z, self.state, died = self.dream.step(
+        self.z, self.state, reward, died = self.dream.step(
             self.z, tf.constant(actions), self.state, tf.constant(self.seeds), tf.constant(self.steps)
         )
         self.steps += 1
         died = died.numpy()
-        return self._observe(), died, ~died & (self.steps >= self.dream.max_steps)
+        return self._observe(), reward.numpy(), died, ~died & (self.steps >= self.dream.max_steps)
 
     def pictures(self):
         """(B, 64, 64, 3) uint8: what V's decoder makes of z."""
@@ -83,20 +82,21 @@ class _Dreams:
 
 
 class DreamEnv(gymnasium.Env):
-    """One dream. Observation (F,) float32, action (A,), reward `Game.dream_reward` a step (1 for Doom, 0 for CarRacing).
+    """One dream. Observation (F,) float32, action (A,); reward what M predicts, or else `Game.survival_reward` for each step.
 
-    game: "doom" or "carracing"; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published
+    game: the name of one; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published
     ones by default; precision: "float32", or "bfloat16", in which `train.py` dreams where that is the faster.
     Ends (`terminated`) when M predicts death, is cut (`truncated`) after max_steps.
 
     Raises UserError for a temperature of 0 or less, an unknown precision, a run without M, and an action of the wrong shape.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 35}
+    metadata = {"render_modes": ["rgb_array"]}
 
-    def __init__(self, game="doom", run_dir=None, temperature=None, max_steps=None, render_mode=None, precision="float32"):
+    def __init__(self, game, run_dir=None, temperature=None, max_steps=None, render_mode=None, precision="float32"):
         self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, count=1)
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": self._dreams.game.frames_per_second}
         self.observation_space, self.action_space = self._dreams.observation_space, self._dreams.action_space
 
     def reset(self, *, seed=None, options=None):
@@ -104,15 +104,15 @@ class DreamEnv(gymnasium.Env):
         return self._dreams.begin(np.array([True]), [seed])[0], {}
 
     def step(self, action):
-        observation, died, cut = self._dreams.step(np.asarray(action)[None])
-        return observation[0], self._dreams.dream.reward, bool(died[0]), bool(cut[0]), {}
+        observation, reward, died, cut = self._dreams.step(np.asarray(action)[None])
+        return observation[0], float(reward[0]), bool(died[0]), bool(cut[0]), {}
 
     def render(self):
         return self._dreams.pictures()[0] if self.render_mode else None
 
 
 class DreamVectorEnv(VectorEnv):
-    """`num_envs` dreams in one batch: `gymnasium.make_vec("WorldModels/DoomRNN-v0", num_envs=16)`.
+    """`num_envs` dreams in one batch: `gymnasium.make_vec(Game.dream_id, num_envs=16)`.
 
     A dream that is over begins again at the next step, whose action it ignores (AutoresetMode.NEXT_STEP). reset(seed=s) gives
     row i the episode of seed s + i. Keywords and errors are those of DreamEnv.
@@ -123,7 +123,8 @@ class DreamVectorEnv(VectorEnv):
     def __init__(
         self,
         num_envs=1,
-        game="doom",
+        *,
+        game,
         run_dir=None,
         temperature=None,
         max_steps=None,
@@ -132,6 +133,7 @@ class DreamVectorEnv(VectorEnv):
     ):
         self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, num_envs)
         self.num_envs, self.render_mode = num_envs, render_mode
+        self.metadata = {**self.metadata, "render_fps": self._dreams.game.frames_per_second}
         self.single_observation_space, self.single_action_space = self._dreams.observation_space, self._dreams.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -147,10 +149,10 @@ class DreamVectorEnv(VectorEnv):
 
     def step(self, actions):
         over = self._over
-        observations, died, cut = self._dreams.step(actions)
+        observations, rewards, died, cut = self._dreams.step(actions)
         if over.any():
             observations = self._dreams.begin(over, [None] * self.num_envs)
-        rewards = np.where(over, 0.0, self._dreams.dream.reward)
+        rewards = np.where(over, 0.0, rewards)
         died, cut = died & ~over, cut & ~over
         self._over = died | cut
         return observations, rewards, died, cut, {}

@@ -6,6 +6,7 @@ is over when M finds death more likely than not: the restart logit is above 0. I
 stable. The step that ends a dream earns its reward too.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from config import UserError
@@ -19,7 +20,7 @@ class Dream:
     """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own chance from them.
 
     It dreams with the weights that M has when it is made.
-    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from. precision: that of `Kernel`.
+    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from. reward and precision: those of `Kernel`.
     Raises UserError for a temperature of 0 or less, and for another precision.
     """
 
@@ -27,13 +28,13 @@ class Dream:
         if not 0 < temperature < float("inf"):
             raise UserError(f"the temperature is {temperature}: give a number above 0")
         check_precision(precision)
-        self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, reward
+        self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, float(reward)
         self.initial_z, self.precision = initial_z, precision
         self._kernel = self.kernel()
 
     def kernel(self):
         """A new Kernel, for a thread of its own."""
-        return Kernel(self.rnn, self.initial_z, self.temperature, self.precision)
+        return Kernel(self.rnn, self.initial_z, self.temperature, self.reward, self.precision)
 
     def start(self, seeds):
         """(z (B,Z), state (h, c)) of the first moment; seeds (B,) uint32."""
@@ -42,7 +43,7 @@ class Dream:
 
     @tf.function
     def step(self, z, actions, state, seeds, steps):
-        """(z (B,Z), state, died (B,) bool) after `actions` (B,A); steps (B,) int32: how many this dream has behind it.
+        """(z (B,Z), state, reward (B,), died (B,) bool) after `actions` (B,A); steps (B,) int32: what a dream has behind it.
 
         A dream that steps alone, B = 1, has the numbers that it would have in company.
         """
@@ -52,13 +53,30 @@ class Dream:
             rows = [part[start : start + largest] for part in (z, actions, *state, seeds, steps)]
             size = min(size for size in self._kernel.sizes if size >= rows[0].shape[0])
             parts.append(self._kernel.step(*[filled(part, size) for part in rows]))
-        z, h, c, died = (tf.concat(part, axis=0)[:count] for part in zip(*parts, strict=True))
-        return z, (h, c), died
+        z, h, c, reward, died = (tf.concat(part, axis=0)[:count] for part in zip(*parts, strict=True))
+        return z, (h, c), reward, died
+
+    def watch(self, act, seeds, max_steps):
+        """Yields (z (B,Z), alive (B,) bool, reward (B,)) of each step of dreams with `seeds` (B,), until all are over.
+
+        act(t, z, state) -> actions (B,A) plays on seeing z. They are cut at max_steps; what is over goes on without rewards.
+        """
+        seeds = tf.constant(seeds, tf.uint32)
+        z, state = self.start(seeds)
+        alive = np.ones(len(seeds), bool)
+        for t in range(max_steps):
+            actions = tf.constant(act(t, z, state), tf.float32)
+            following, state, reward, died = self.step(z, actions, state, seeds, tf.fill(seeds.shape, t))
+            yield z.numpy(), alive, reward.numpy() * alive
+            z, alive = following, alive & ~died.numpy()
+            if not alive.any():
+                return
 
 
 def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float32"):
-    """(game with M's sizes, Dream) of a run; temperature and max_steps are the game's where they are None."""
-    game, rnn = load_memory(run_dir, game)
+    """The Dream of a run; temperature and max_steps are the game's where they are None."""
+    rnn = load_memory(run_dir, game)
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps
-    return game, Dream(rnn, load_initial_z(run_dir, game), temperature, max_steps, game.dream_reward, precision)
+    reward = game.reward_scale if game.predict_reward else game.survival_reward
+    return Dream(rnn, load_initial_z(run_dir, game, rnn.z_size), temperature, max_steps, reward, precision)

@@ -21,20 +21,20 @@ def foresight(game, vae, rnn, paths, seed=0):
 
     z is sampled, by `seed`, as in training and in play. Raises UserError, naming the file, where one cannot be read.
     """
-    from env.record import ended, load_episode
+    from env.record import load_episode
     from rnn.series import ENCODE_FRAMES
 
     rng = np.random.default_rng(seed)
     code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
     errors, before, episodes = [], [], []
     for path in paths:
-        obs, action = load_episode(path, game.action_size)
-        parts = [code(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
+        episode = load_episode(path, game.action_size, game.max_steps)
+        parts = [code(episode.obs[i : i + ENCODE_FRAMES]) for i in range(0, len(episode.obs), ENCODE_FRAMES)]
         mu, logvar, error = (np.concatenate(part) for part in zip(*parts, strict=True))
         errors.append(error)
         before.append(error[-BEFORE_THE_END:])
         z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
-        episodes.append((z, action, ended(path, len(action), game.max_steps)))
+        episodes.append((z, episode.action, episode.ended))
     numbers = {"episodes": len(paths), "frames": sum(len(error) for error in errors)}
     numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
     return numbers | dict(zip(("recall", "false_alarms"), _foreseen(rnn, episodes), strict=True))

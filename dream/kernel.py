@@ -23,16 +23,17 @@ from dream.noise import uniform_and_normal
 class Kernel:
     """M's weights as they are now, and dreams that start and step with them.
 
-    initial_z: (mu, logvar), each (N, Z). precision: "float32" or "bfloat16", of what goes into the two matrix products and
-    comes out; all else is float32. Has its own operations: kernels of two threads must not be the same object, because
-    TensorFlow's matrix products on a CPU hold a lock while they run.
+    initial_z: (mu, logvar), each (N, Z). reward: of each step, or, where M predicts rewards, what these are multiplied by.
+    precision: "float32" or "bfloat16", of what goes into the two matrix products and comes out; all else is float32. Has its
+    own operations: kernels of two threads must not be the same object, because TensorFlow's matrix products on a CPU hold a
+    lock while they run.
 
     sizes: the numbers of rows that it may be given, in rising order. Only one is left where this processor's products depend on
     the batch; stderr says so once.
     """
 
-    def __init__(self, rnn, initial_z, temperature, precision="float32"):
-        self.z_size, self.rnn_size, self.temperature = rnn.z_size, rnn.rnn_size, temperature
+    def __init__(self, rnn, initial_z, temperature, reward, precision="float32"):
+        self.z_size, self.rnn_size, self.temperature, self.reward = rnn.z_size, rnn.rnn_size, temperature, reward
         self.dtype = tf.as_dtype(precision)
         self.mu, self.logvar = (tf.constant(part, tf.float32) for part in initial_z)
         kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in rnn.cell.weights)
@@ -40,7 +41,7 @@ class Kernel:
         self._driven, self._gate_bias = tf.cast(tf.concat([z_rows, recurrent], axis=0), self.dtype), bias  # (Z+H, 4H), (4H,)
         head, self._head_bias = rnn.planes()
         self._head = tf.cast(head, self.dtype)
-        self._restarts = rnn.predict_restart
+        self._layout = rnn.layout
         self.start = tf.function(self._start, jit_compile=True)
         self._gates = tf.function(self._fused_gates, jit_compile=True)
         self._sample = tf.function(self._fused_sample, jit_compile=True)
@@ -74,7 +75,7 @@ class Kernel:
         return tf.cast(tf.concat([z, h], axis=1), self.dtype)
 
     def step(self, z, actions, h, c, seeds, steps):
-        """(z (B,Z), h, c, died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it.
+        """(z (B,Z), h, c, reward (B,), died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it.
 
         B is one of `sizes`.
         """
@@ -83,8 +84,8 @@ class Kernel:
     def step_joined(self, z_and_h, actions, c, seeds, steps):
         """`step`, with what `join` makes of z and h."""
         h, c, seen = self._gates(tf.matmul(z_and_h, self._driven), actions, c, steps)
-        z, died = self._sample(tf.matmul(seen, self._head), seeds, steps)
-        return z, h, c, died
+        z, reward, died = self._sample(tf.matmul(seen, self._head), seeds, steps)
+        return z, h, c, reward, died
 
     def _fused_gates(self, gates, actions, c, steps):
         """The LSTM's (h, c), and h as the head takes it, from the product (B,4H).
@@ -94,7 +95,7 @@ class Kernel:
         gates = tf.cast(gates, tf.float32) + self._gate_bias
         for i in range(self._actions.shape[0]):
             gates += actions[:, i : i + 1] * self._actions[i]
-        if self._restarts:
+        if self._restart.shape[0]:
             gates += tf.cast(steps == 0, tf.float32)[:, None] * self._restart[0]
         i, f, g, o = tf.split(gates, 4, axis=1)  # Keras's order
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
@@ -104,9 +105,13 @@ class Kernel:
     def _fused_sample(self, head, seeds, steps):
         head = tf.cast(head, tf.float32) + self._head_bias
         chance, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size)
-        planes = [head[:, i : i + self.z_size] for i in range(0, head.shape[1] - self._restarts, self.z_size)]
-        died = head[:, -1] > 0 if self._restarts else tf.zeros_like(steps, tf.bool)
-        return sample(planes, chance, noise, self.temperature), died
+        planes = [head[:, i : i + self.z_size] for i in range(0, self._layout.mixture, self.z_size)]
+        others = self._layout.by_name(head[:, self._layout.mixture :])
+        died = others["restart"][:, 0] > 0 if "restart" in others else tf.zeros_like(steps, tf.bool)
+        reward = tf.fill(tf.shape(steps), self.reward)
+        if "reward" in others:
+            reward *= others["reward"][:, 0]
+        return sample(planes, chance, noise, self.temperature), reward, died
 
 
 @functools.cache

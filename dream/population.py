@@ -39,14 +39,13 @@ class Population:
 
         with ThreadPoolExecutor(len(shares)) as threads:
             results = list(threads.map(run, self._lanes, shares))
-        steps = np.zeros(len(seeds), np.int64)
-        for share, (lengths, *_) in zip(shares, results, strict=True):
-            steps[share] = lengths
-        scores = steps * np.float64(self.dream.reward)
+        scores, steps = np.zeros(len(seeds)), np.zeros(len(seeds), np.int64)
+        for share, (returns, lengths, *_) in zip(shares, results, strict=True):
+            scores[share], steps[share] = returns, lengths
         if not with_actions:
             return scores, steps
         actions = [np.zeros((count, self.dream.rnn.action_size), np.float32) for count in steps]
-        for share, (_, episodes, times, taken) in zip(shares, results, strict=True):
+        for share, (_, _, episodes, times, taken) in zip(shares, results, strict=True):
             mine = np.arange(len(seeds))[share]
             for episode, t, action in zip(episodes, times, taken, strict=True):
                 if episode < len(mine):  # rows that wait for nothing are not recorded
@@ -76,22 +75,22 @@ class _Lane:
         return self.kernel.join(z, h), self.act(z, (h, c), params)
 
     def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
-        """(steps (N,),) of N episodes; with_actions also episode (S,), time (S,) and action (S,A) of each of S row-steps."""
+        """(scores (N,), steps (N,)) of N episodes; with_actions also episode, time (S,) and action (S,A) of all S row-steps."""
         kernel, count = self.kernel, tf.shape(seeds)[0]
         # Rows without a dream have the episode `count`, and dream on unseen.
         owners, seeds = (tf.concat([part, part[:1]], axis=0) for part in (owners, seeds))
         sizes = tf.constant(self.sizes)
 
         def seat(episode):
-            """What rows that begin `episode` (B,) need: seeds, parameters, steps, z, h, c."""
-            seed = tf.gather(seeds, episode)
-            return seed, tf.gather(params, tf.gather(owners, episode)), tf.zeros_like(episode), *kernel.start(seed)
+            """What rows that begin `episode` (B,) need: seeds, parameters, score, steps, z, h, c."""
+            seed, score = tf.gather(seeds, episode), tf.zeros(tf.shape(episode))
+            return seed, tf.gather(params, tf.gather(owners, episode)), score, tf.zeros_like(episode), *kernel.start(seed)
 
-        def turn(over, lengths, upcoming, episode, *rows):
+        def turn(over, scores, lengths, upcoming, episode, *rows):
             """Write down the dreams that are over, begin others in their place, and leave out rows that nothing waits for."""
-            lengths = tf.tensor_scatter_nd_update(
-                lengths, tf.boolean_mask(episode, over)[:, None], tf.boolean_mask(rows[2], over)
-            )
+            where = tf.boolean_mask(episode, over)[:, None]
+            scores = tf.tensor_scatter_nd_update(scores, where, tf.boolean_mask(rows[2], over))
+            lengths = tf.tensor_scatter_nd_update(lengths, where, tf.boolean_mask(rows[3], over))
             drawn = tf.where(over, upcoming + tf.cumsum(tf.cast(over, tf.int32), exclusive=True), count)
             begins = over & (drawn < count)
             episode = tf.where(over, tf.minimum(drawn, count), episode)
@@ -103,31 +102,31 @@ class _Lane:
             dreaming = tf.reduce_sum(tf.cast(episode < count, tf.int32))
             smaller = tf.reduce_min(tf.where(sizes >= dreaming, sizes, sizes[-1]))
             keep = tf.argsort(tf.cast(episode == count, tf.int32), stable=True)[: tf.minimum(smaller, tf.shape(episode)[0])]
-            return lengths, upcoming, *[tf.gather(part, keep) for part in (episode, *rows)]
+            return scores, lengths, upcoming, *[tf.gather(part, keep) for part in (episode, *rows)]
 
-        def body(record, lengths, upcoming, episode, seed, weights, steps, z, h, c):
+        def body(record, scores, lengths, upcoming, episode, seed, weights, score, steps, z, h, c):
             z_and_h, actions = self._look(z, h, c, weights)
             if with_actions:
                 record = [part.write(part.size(), value) for part, value in zip(record, (episode, steps, actions), strict=True)]
-            z, h, c, died = kernel.step_joined(z_and_h, actions, c, seed, steps)
-            steps += 1
+            z, h, c, reward, died = kernel.step_joined(z_and_h, actions, c, seed, steps)
+            score, steps = score + reward, steps + 1
             over = (died | (steps >= max_steps)) & (episode < count)
-            state = lengths, upcoming, episode, seed, weights, steps, z, h, c
+            state = scores, lengths, upcoming, episode, seed, weights, score, steps, z, h, c
             return record, *tf.cond(tf.reduce_any(over), lambda: turn(over, *state), lambda: state)
 
         episode = tf.minimum(tf.range(size), count)
-        lengths = tf.zeros((count + 1,), tf.int32)
+        scores, lengths = tf.zeros((count + 1,)), tf.zeros((count + 1,), tf.int32)
         record = []
         if with_actions:
             shapes = ((tf.int32, [None]), (tf.int32, [None]), (tf.float32, [None, None]))
             record = [tf.TensorArray(t, 0, dynamic_size=True, infer_shape=False, element_shape=s) for t, s in shapes]
-        state = record, lengths, tf.minimum(size, count), episode, *seat(episode)
-        rows = [tf.TensorShape([None, *part.shape[1:]]) for part in state[3:]]
-        shapes = [tf.TensorShape([])] * len(record), lengths.shape, tf.TensorShape([]), *rows
-        record, lengths, *_ = tf.while_loop(
-            lambda record, lengths, upcoming, episode, *_: tf.reduce_any(episode < count),
+        state = record, scores, lengths, tf.minimum(size, count), episode, *seat(episode)
+        rows = [tf.TensorShape([None, *part.shape[1:]]) for part in state[4:]]
+        shapes = [tf.TensorShape([])] * len(record), scores.shape, lengths.shape, tf.TensorShape([]), *rows
+        record, scores, lengths, *_ = tf.while_loop(
+            lambda record, scores, lengths, upcoming, episode, *_: tf.reduce_any(episode < count),
             body,
             state,
             shape_invariants=shapes,
         )
-        return lengths[:-1], *[part.concat() for part in record]
+        return scores[:-1], lengths[:-1], *[part.concat() for part in record]

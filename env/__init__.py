@@ -1,37 +1,34 @@
-"""The real worlds: CarRacing and Doom's Take Cover as Gymnasium environments that show 64x64x3 uint8 frames.
+"""The real worlds as Gymnasium environments that show 64x64x3 uint8 frames, a file a game.
 
-Importing this registers `WorldModels/CarRacing-v0` and `WorldModels/DoomTakeCover-v0`. The games themselves, Box2D and
-ViZDoom, are loaded when an environment is made.
+A game is a module of this package that has a `GAME`, a config.Game; `GAMES` has them all. Those of your own may lie in other
+folders, which the environment variable WORLD_MODELS_GAMES lists as PATH does. Importing this registers `Game.real_id` of each.
 """
 
+import importlib
+import os
+import pkgutil
+
 import gymnasium
-import numpy as np
 
-from config import GAMES, UserError
-
-# Take Cover ends by itself: its timeout is the game's own.
-gymnasium.register(
-    GAMES["carracing"].real_id, entry_point="env.gymnasium_car:car_racing", max_episode_steps=GAMES["carracing"].max_steps
-)
-gymnasium.register(GAMES["doom"].real_id, entry_point="env.doom:DoomTakeCover")
+__path__ += [folder for folder in os.environ.get("WORLD_MODELS_GAMES", "").split(os.pathsep) if folder]
 
 
 def make(game, **keywords):
     """The real world of `game`, a config.Game, bare: no wrapper checks its calls, and none counts its steps.
 
-    keywords: preprocess="paper" or "legacy", render_mode, and for the car look="v0", "v3", or "gymnasium".
+    keywords: render_mode, and those of `game.options`.
     """
     return gymnasium.make(game.real_id, disable_env_checker=True, **keywords).unwrapped
 
 
-def checked_action(action, size):
-    """`action` as an array (size,) float64. Raises UserError where it has another shape or is not finite numbers."""
-    try:
-        array = np.asarray(action, np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"an action is {size} numbers: got {action!r}") from None
-    if array.shape != (size,):
-        raise UserError(f"an action has the shape ({size},): got one of shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise UserError(f"an action is {size} finite numbers: got {array.tolist()}")
-    return array
+def _games():
+    """{name: Game} of this package's modules. The first one, in their order, is the scripts' default."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {module.GAME.name: module.GAME for module in modules if hasattr(module, "GAME")}
+
+
+GAMES = _games()
+for _game in GAMES.values():
+    gymnasium.register(
+        _game.real_id, entry_point=_game.environment, max_episode_steps=_game.max_steps if _game.timeout else None
+    )

@@ -7,12 +7,14 @@ from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
-from config import UserError
-from env import checked_action
-from env.car_physics import CarPhysics
-from env.look_v0 import LookV0
-from env.look_v3 import LookV3
-from env.preprocess import SIZE, preprocessing
+from config import Game, Original, UserError
+from env.actions import checked_action
+from env.car.look_v0 import LookV0
+from env.car.look_v3 import LookV3
+from env.car.on_road import OnRoad
+from env.car.physics import CarPhysics
+from env.policies import constant_policy, uniform_policy
+from env.preprocess import OPTION, SIZE, preprocessing
 
 ITERATIONS = (6 * 30, 2 * 30)  # of Box2D's solvers, for velocities and positions: Gymnasium's
 
@@ -90,3 +92,125 @@ class CarRacing(gymnasium_car_racing.CarRacing):
             return super()._render(mode)
         self.physics.read()
         return self._preprocess(self._look.picture(self))
+
+
+def car_racing(look="v0", preprocess="paper", render_mode=None):
+    """The environment of a look: "gymnasium" is Gymnasium's own, the others are those of CarRacing."""
+    if look == "gymnasium":
+        from env.car.gymnasium_car import GymnasiumCarRacing
+
+        return GymnasiumCarRacing(preprocess, render_mode)
+    return CarRacing(look, preprocess, render_mode)
+
+
+car_racing.metadata = CarRacing.metadata  # gymnasium.make looks here for the render modes
+
+
+def random_policy(game, rng):
+    """The published one: a = tanh(W z + b), W (3,Z) and b (3,) Cauchy times s with s ~ U(0, 0.01), z ~ N(0, I) in each frame.
+
+    Gas is (a + 1) / 2, brake is clip(a, 0, 1).
+    """
+    # The authors give V, M and C random weights and divide V's and M's by 10,000. What is left is z ~ N(0, I), h = 0 and a C
+    # with one Cauchy matrix an episode, whose scale is drawn too: some episodes hardly move, some hold the wheel hard over.
+    scale = rng.uniform(0, 0.01)
+    weights = rng.standard_cauchy((game.action_size, game.z_size)) * scale
+    bias = rng.standard_cauchy(game.action_size) * scale
+
+    def act(t):
+        steer, gas, brake = np.tanh(weights @ rng.standard_normal(game.z_size) + bias)
+        return np.array([steer, (gas + 1) / 2, max(brake, 0)], np.float32)
+
+    return act
+
+
+def blind_players(game, rng):
+    return {
+        "standing still": constant_policy(0, 0, 0),
+        "straight on": constant_policy(0, 0.1, 0),
+        "a fresh action each step": uniform_policy(game, rng),
+    }
+
+
+GAME = Game(
+    name="carracing",
+    title="CarRacing",
+    environment=car_racing,
+    real_id="WorldModels/CarRacing-v0",
+    max_steps=1000,
+    timeout=True,
+    frames_per_second=FPS,
+    action_maps=("signed", "halved", "clipped"),  # steering, gas, brake
+    mirrored_action=(-1, 1, 1),
+    options={
+        "look": (("v0", "v3", "gymnasium"), "as published, as in Gymnasium's v3, or that itself, unmodified and slow"),
+        "preprocess": OPTION,
+    },
+    random_policy=random_policy,
+    blind_players=blind_players,
+    dream_id="WorldModels/CarRacingDream-v0",
+    train_world="real",
+    whole_episodes=True,
+    judge=OnRoad(),
+    controller_bias=True,
+    record_full=True,  # the original ignores `done` here: every recorded episode has 1000 frames
+    dream_temperature=0.7,
+    # The authors' code trains M for 40 epochs.
+    dream_max_steps=1200,
+    published={
+        "real": (
+            ("DQN", 343, 18),
+            ("A3C (continuous)", 591, 45),
+            ("A3C (discrete)", 652, 10),
+            ("ceobillionaire's algorithm", 838, 11),
+            ("V alone, z", 632, 251),
+            ("V alone, z and a hidden layer", 788, 141),
+            ("full world model, z and h", 906, 21),
+        ),
+    },
+    original=Original(
+        folder="carracing",
+        places={
+            "vae": ("vae/vae.json", "vae.json"),
+            "rnn": ("rnn/rnn.json", "rnn.json"),
+            "initial_z": ("initial_z/initial_z.json", "initial_z.json"),
+        },
+        log="log/carracing",
+        worlds={},
+    ),
+    scales={
+        "quick": dict(
+            record_episodes=40,
+            # Smaller batches and larger steps learn more from a frame, and would learn less from ten million.
+            vae_batch_size=32,
+            vae_learning_rate=1e-3,
+            rnn_batch_size=8,
+            rnn_epochs=10,
+            # One track a generation, shared by all candidates, and far enough round it to need more than the first bends. As
+            # many steps in four episodes of 200 teach less than half as much, in two of 200 for more generations little more.
+            controller_population=32,
+            controller_episodes=1,
+            controller_max_steps=400,
+            controller_seeds="one",
+            controller_step_size="tpa",  # lengthens the step within ten generations; csa first shortens it
+            controller_generations=24,
+            controller_eval_steps=12,
+            controller_eval_episodes=16,
+        ),
+        "smoke": dict(
+            record_episodes=4,
+            record_max_steps=60,
+            vae_batch_size=20,
+            rnn_batch_size=2,
+            rnn_seq_len=59,
+            rnn_epochs=2,
+            dream_max_steps=80,
+            controller_population=4,
+            controller_episodes=2,
+            controller_max_steps=30,
+            controller_generations=2,
+            controller_eval_steps=2,
+            controller_eval_episodes=4,
+        ),
+    },
+)

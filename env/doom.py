@@ -12,11 +12,14 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
-from env import checked_action
-from env.preprocess import SIZE, preprocessing
+from config import Game, Original
+from env.actions import checked_action
+from env.policies import constant_policy, uniform_policy
+from env.preprocess import OPTION, SIZE, preprocessing
 
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333
+TIMEOUT = 2100  # steps, the game's own
 SCREEN = (480, 640, 3)
 LEFT, STAND, RIGHT = [0, 1], [0, 0], [1, 0]  # on the buttons below
 
@@ -38,7 +41,7 @@ def _new_game():
     game.set_render_screen_flashes(False)
     game.set_available_buttons([vizdoom.Button.MOVE_RIGHT, vizdoom.Button.MOVE_LEFT])
     game.set_episode_start_time(14)
-    game.set_episode_timeout(2100)
+    game.set_episode_timeout(TIMEOUT)
     game.set_living_reward(1)
     game.set_death_penalty(0)
     game.set_mode(vizdoom.Mode.PLAYER)
@@ -118,3 +121,121 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
         if self._game is not None:
             self._end()
             self._game = None
+
+
+def random_policy(game, rng):
+    """The published one: a ~ U(-1, 1), kept for 1 to `record_hold` frames, 10 as published."""
+    action, until = None, 0
+
+    def act(t):
+        # A new action wherever the frame's number is a multiple of the last repeat, as the original has it: not always
+        # `repeat` frames after the one before.
+        nonlocal action, until
+        if t % (until or 1) == 0:
+            action, until = rng.uniform(-1, 1), int(rng.integers(1, game.record_hold + 1))
+        return np.array([action], np.float32)
+
+    return act
+
+
+def blind_players(game, rng):
+    """The last walks 120 steps each way, which does not quite take it from wall to wall."""
+    return {
+        "always left": constant_policy(-1),
+        "always right": constant_policy(1),
+        "standing still": constant_policy(0),
+        "a fresh action each step": uniform_policy(game, rng),
+        "to and fro, 120 steps each": lambda t: np.array([-1 if t // 120 % 2 == 0 else 1], np.float32),
+    }
+
+
+GAME = Game(
+    name="doom",
+    title="Doom: Take Cover",
+    environment=DoomTakeCover,
+    real_id="WorldModels/DoomTakeCover-v0",
+    max_steps=TIMEOUT,
+    timeout=False,  # Take Cover ends by itself
+    frames_per_second=35,
+    action_maps=("signed",),  # left below -1/3, right above 1/3
+    mirrored_action=(-1,),
+    options={"preprocess": OPTION},
+    random_policy=random_policy,
+    blind_players=blind_players,
+    dream_id="WorldModels/DoomRNN-v0",
+    train_world="dream",
+    whole_episodes=False,
+    predict_restart=True,
+    survival_reward=1.0,
+    controller_bias=False,  # the authors' has none
+    record_max_steps=TIMEOUT,
+    record_min_frames=100,
+    z_size=64,
+    rnn_size=512,
+    rnn_seq_len=500,
+    rnn_decay=0.99999,  # for 400 epochs in the authors' code
+    dream_temperature=1.15,  # in which the article's best agent learned; the authors' code has 1.25 by default
+    dream_max_steps=2100,
+    controller_mode="zch",
+    controller_max_steps=TIMEOUT,
+    published={
+        "real": (
+            ("random policy", 210, 108),
+            ("Gym leaderboard", 820, 58),
+            ("learned in the dream at 0.10", 193, 58),
+            ("learned in the dream at 0.50", 196, 50),
+            ("learned in the dream at 1.00", 868, 511),
+            ("learned in the dream at 1.15", 1092, 556),
+            ("learned in the dream at 1.30", 753, 139),
+        ),
+        "dream": (
+            ("temperature 0.10", 2086, 140),
+            ("temperature 0.50", 2060, 277),
+            ("temperature 1.00", 1145, 690),
+            ("temperature 1.15", 918, 546),
+            ("temperature 1.30", 732, 269),
+        ),
+    },
+    original=Original(
+        folder="doomrnn",
+        places={
+            what: (f"tf_models/{what}.json", f"tf_{what}/{what}.json", f"{what}.json") for what in ("vae", "rnn", "initial_z")
+        },
+        log="log/doomrnn",
+        worlds={"doomrnn": "dream", "doomreal": "real"},
+    ),
+    scales={
+        "quick": dict(
+            record_episodes=360,
+            # Held for 10 frames at most, random actions keep the player in the middle of the room in so few episodes. Where M
+            # has not seen that one dies at the walls, C learns to hide there: with 30, 932 steps in dreams and 176 in the game.
+            record_hold=100,
+            vae_batch_size=32,
+            vae_learning_rate=3e-4,  # at 1e-3 Doom's V sees nothing but the mean picture
+            rnn_batch_size=16,
+            rnn_seq_len=64,  # short sequences make more updates
+            rnn_epochs=18,  # after 8 one wall was still safe, and an agent that hid there lived 183 steps in the game
+            controller_population=32,
+            controller_episodes=8,
+            controller_step_size="tpa",
+            controller_generations=10,
+            controller_eval_steps=5,
+            controller_eval_episodes=64,
+        ),
+        "smoke": dict(
+            record_episodes=4,
+            record_max_steps=150,
+            vae_batch_size=20,
+            rnn_batch_size=2,
+            rnn_seq_len=50,
+            rnn_epochs=2,
+            dream_max_steps=40,
+            controller_population=4,
+            controller_episodes=2,
+            controller_max_steps=30,
+            controller_generations=2,
+            controller_eval_steps=2,
+            controller_eval_episodes=4,
+        ),
+    },
+)

@@ -6,54 +6,19 @@ A policy is a function act(t) -> (A,) float32 of the frame's number t, from 0, f
 import numpy as np
 
 
-def _extraction_car(game, rng):
-    # The authors give V, M and C random weights and divide V's and M's by 10,000. What is left is z ~ N(0, I), h = 0 and a C
-    # with one Cauchy matrix an episode, whose scale is drawn too: some episodes hardly move, some hold the wheel hard over.
-    scale = rng.uniform(0, 0.01)
-    weights = rng.standard_cauchy((game.action_size, game.z_size)) * scale
-    bias = rng.standard_cauchy(game.action_size) * scale
-
-    def act(t):
-        steer, gas, brake = np.tanh(weights @ rng.standard_normal(game.z_size) + bias)
-        return np.array([steer, (gas + 1) / 2, max(brake, 0)], np.float32)
-
-    return act
-
-
-def _extraction_doom(game, rng):
-    action, until = None, 0
-
-    def act(t):
-        # A new action wherever the frame's number is a multiple of the last repeat, as the original has it: not always
-        # `repeat` frames after the one before.
-        nonlocal action, until
-        if t % (until or 1) == 0:
-            action, until = rng.uniform(-1, 1), int(rng.integers(1, game.record_hold + 1))
-        return np.array([action], np.float32)
-
-    return act
-
-
-def _uniform(low, game, rng):
-    return lambda t: rng.uniform(low, 1, game.action_size).astype(np.float32)
-
-
-_EXTRACTION = {"carracing": _extraction_car, "doom": _extraction_doom}
-_LOWEST = {"carracing": (-1, 0, 0), "doom": (-1,)}  # the highest is 1 everywhere
-
-
 def extraction_policy(game, rng):
-    """The random policy that the published experiments recorded `game` with, for one episode.
-
-    Car: a = tanh(W z + b), W (3,Z) and b (3,) Cauchy times s with s ~ U(0, 0.01), z ~ N(0, I) anew in each frame; gas is
-    (a + 1) / 2, brake is clip(a, 0, 1). Doom: a ~ U(-1, 1), kept for 1 to `record_hold` frames, 10 as published.
-    """
-    return _EXTRACTION[game.name](game, rng)
+    """The random policy that `game` is recorded with, for one episode."""
+    return game.random_policy(game, rng)
 
 
 def uniform_policy(game, rng):
-    """A fresh uniform action in each frame: the article's random baseline in Doom."""
-    return _uniform(_LOWEST[game.name], game, rng)
+    """A fresh uniform action in each frame: the article's random baseline."""
+    return lambda t: rng.uniform(game.lowest_action, 1).astype(np.float32)
+
+
+def constant_policy(*action):
+    """The same action in each frame."""
+    return lambda t: np.array(action, np.float32)
 
 
 def exploration(game, rng, share):

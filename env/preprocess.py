@@ -11,7 +11,7 @@ from env.resize import RESIZES, SIZE
 def paper(crop):
     """crop (H,W,3) uint8 resized to (64,64,3) uint8 as the article says: bilinear, a pixel the mean of all that it covers.
 
-    CarRacing's crop, (84,96), may have a fourth channel, which is left out.
+    A crop of (84,96) may have a fourth channel, which is left out.
     """
     resize = RESIZES.get(crop.shape[:2])
     return resize(crop) if resize else np.array(Image.fromarray(crop).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
@@ -34,6 +34,7 @@ def legacy(crop):
 
 
 MODES = {"paper": paper, "legacy": legacy}
+OPTION = tuple(MODES), "frames as the article says, or as the authors' code made them, for their weights"  # of a game
 
 
 def preprocessing(name):

@@ -5,6 +5,7 @@ import os
 import shutil
 import zipfile
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,15 +31,34 @@ def save_episode(path, obs, action, reward, done):
     save_npz(path, arrays)
 
 
-def load_episode(path, action_size):
-    """The episode in `path`: obs (T,64,64,3) uint8, action (T,A) float32.
+class Episode(NamedTuple):
+    """T frames, what was done on seeing each, and what came of it."""
 
-    Doom's action may be (T,) in the file, as the original's doomrnn/extract.py writes it.
+    obs: np.ndarray  # (T,64,64,3) uint8
+    action: np.ndarray  # (T,A) float32
+    reward: np.ndarray  # (T,) float32, NaN where the file has none: the original's have not
+    ended: bool  # by the game itself; one that was cut went on unseen
+
+    def mirrored(self, factors):
+        """The episode as it is seen in a mirror; factors (A,): of the actions, -1 where left and right change places."""
+        return self._replace(obs=np.ascontiguousarray(self.obs[:, :, ::-1]), action=self.action * np.float32(factors))
+
+
+MIRRORED = "mirrored-"  # before the name of such an episode, in series.npz
+
+
+def load_episode(path, action_size, max_steps=np.inf):
+    """The Episode in `path`. One of `max_steps` frames was cut, whatever the file says.
+
+    An action of one number may be (T,) in the file, as the original's doomrnn/extract.py writes it. Nor do the original's files
+    say how an episode ended: there, length alone decides.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
     with _open_episode(path) as episode:
         obs = episode["obs"]
         action = np.asarray(episode["action"], np.float32)
+        reward = np.asarray(episode["reward"], np.float32) if "reward" in episode else np.full(len(action), np.nan, np.float32)
+        ended = len(action) < max_steps and ("done" not in episode or bool(episode["done"][-1]))
     if action.ndim == action_size == 1:
         action = action[:, None]
     if action.ndim != 2 or action.shape[1] != action_size:
@@ -49,24 +69,9 @@ def load_episode(path, action_size):
         raise BadEpisode(path, "has actions that are not finite")
     if obs.dtype != np.uint8 or obs.shape != (len(action), 64, 64, 3):
         raise BadEpisode(path, f"has obs of {obs.dtype} {obs.shape}, not uint8 ({len(action)}, 64, 64, 3)")
-    return obs, action
-
-
-MIRRORED = "mirrored-"  # before the name of an episode, in series.npz
-
-
-def mirrored(game, obs, action):
-    """The episode obs (T,64,64,3), action (T,A) as it is seen in a mirror: left and right change places."""
-    return np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(game.mirrored_action)
-
-
-def ended(path, length, max_steps):
-    """Whether the game itself ended the episode of `length` frames in `path`, before `max_steps`; cut, it went on unseen.
-
-    The original's files do not say it: there, length alone decides. Raises UserError, naming the file, where it cannot be read.
-    """
-    with _open_episode(path) as episode:
-        return length < max_steps and ("done" not in episode or bool(episode["done"][-1]))
+    if reward.shape != (len(action),):
+        raise BadEpisode(path, f"has rewards of shape {reward.shape}, not ({len(action)},)")
+    return Episode(obs, action, reward, ended)
 
 
 @contextlib.contextmanager

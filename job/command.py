@@ -5,7 +5,8 @@ import os
 import sys
 from dataclasses import fields, replace
 
-from config import GAMES, SCALES, Game, UserError, scaled
+import config
+from config import SCALES, Game, UserError, scaled
 from job.machine import PRECISIONS
 
 
@@ -25,37 +26,38 @@ class CommandLine:
     `add` is argparse's `add_argument`. `parse(argv)` returns (game, args): the Game at its scale with the options that were
     given put in, and the argparse namespace, in which `run_dir` is never None.
 
-    legacy_games: {old name: (game, world)}, names that the original had; `args.legacy_world` is then the world, else None.
+    original_names: also take the names that games have in the original; `args.original_world` is then the world, else None.
     """
 
-    def __init__(self, description, *stages, legacy_games=None):
+    def __init__(self, description, *stages, original_names=False):
         self.parser = Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add = self.parser.add_argument
-        self.legacy_games = legacy_games or {}
-        self.add("game", nargs="?", default="carracing", help=f"{' or '.join(GAMES)} (default: carracing)")
+        self.originals = {}
+        for game in config.GAMES.values():
+            if original_names and game.original:
+                self.originals |= {name: (game.name, world) for name, world in game.original.worlds.items()}
+        self.world_options = {}  # {name: every game's values}
+        first = next(iter(config.GAMES))
+        self.add("game", nargs="?", default=first, help=f"{', '.join(config.GAMES)} (default: {first})")
         self.add("--scale", default="paper", help=f"how much of everything: {', '.join(SCALES)} (default: paper)")
         self.add("--run-dir", help="where the stages of a run are kept (default: runs/GAME)")
         self.add("--seed", type=int, default=0, help="seed of all chance in this stage (default: 0)")
         self.stage_fields = [f for f in fields(Game) if f.metadata.get("stage") in stages]
         for f in self.stage_fields:
             flag = _option(f)
-            values = " / ".join(dict.fromkeys(str(getattr(game, f.name)) for game in GAMES.values()))
+            values = " / ".join(dict.fromkeys(str(getattr(game, f.name)) for game in config.GAMES.values()))
             kind = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
             self.add(flag, *self._aliases(flag), dest=f.name, help=f"{f.metadata['help']} (published: {values})", **kind)
 
     def add_world_options(self):
         """Options for how the real world is seen; `job.rundir.world_keywords` makes the environment's keywords of them."""
-        default = "(default: as recorded, else"
-        self.add(
-            "--look",
-            choices=("v0", "v3", "gymnasium"),
-            help=f"CarRacing as published, as in Gymnasium's v3, or that itself, unmodified and slow {default} v0)",
-        )
-        self.add(
-            "--preprocess",
-            choices=("paper", "legacy"),
-            help=f"frames as the article says, or as the authors' code made them, for their weights {default} paper)",
-        )
+        for game in config.GAMES.values():
+            for name, (values, _) in game.options.items():
+                self.world_options.setdefault(name, []).extend(values)
+        for name, values in self.world_options.items():
+            texts = dict.fromkeys(game.options[name][1] for game in config.GAMES.values() if name in game.options)
+            text = f"{'; '.join(texts)} (default: as recorded, else {values[0]})"
+            self.add(f"--{name}", choices=tuple(dict.fromkeys(values)), help=text)
 
     def add_precision_option(self, what):
         """--precision of `what`; `job.rundir.settle_precision` makes "float32" or "bfloat16" of "auto"."""
@@ -74,11 +76,15 @@ class CommandLine:
 
     def parse(self, argv=None):
         args = self.parser.parse_args(argv)
-        args.game, args.legacy_world = self.legacy_games.get(args.game, (args.game, None))
+        args.game, args.original_world = self.originals.get(args.game, (args.game, None))
         game = scaled(args.game, args.scale)
         given = {f.name: getattr(args, f.name) for f in self.stage_fields if getattr(args, f.name) is not None}
         for f in self.stage_fields:
             _check(f, given.get(f.name))
+        for name in self.world_options:
+            value, (values, _) = getattr(args, name), game.options.get(name, ((), ""))
+            if value is not None and value not in values:
+                raise UserError(f"--{name} is {value}, which {game.name} does not have: leave it out")
         if args.seed < 0:
             raise UserError(f"--seed is {args.seed}: give a number of 0 or more")
         args.run_dir = args.run_dir or os.path.join("runs", args.game + ("-legacy" if getattr(args, "legacy", None) else ""))

@@ -50,6 +50,8 @@ def set_threads(count):
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENCV_FOR_THREADS_NUM", *blas):
         os.environ.setdefault(name, str(count))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(count)
     threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
 
 

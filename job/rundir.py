@@ -24,8 +24,8 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
 # Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
 EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
-# Settings that folders of earlier versions do not name, and what they were there.
-THEN = {"mirror": False}
+# Settings that folders of earlier versions do not name, and what they were there; None: nobody knows.
+THEN = {"mirror": False, "played_by": None}
 # What makes each stage's output, for the sentence that a missing one gets.
 COMMANDS = {
     "record": "python extract.py {game}",
@@ -126,7 +126,9 @@ class Stage:
         settings = json.loads(json.dumps(self.settings))  # tuples become lists, as they will be when read
         if self._compare and os.path.exists(path):
             before = read_json(path).get("settings", {})
-            before = {name: value for name, value in THEN.items() if name in settings} | before
+            before = {
+                name: settings[name] if then is None else then for name, then in THEN.items() if name in settings
+            } | before
             for name in sorted(settings.keys() | before.keys()):
                 if name not in EXTENDABLE and settings.get(name) != before.get(name):
                     raise UserError(
@@ -166,10 +168,7 @@ def world_keywords(game, args, run_dir):
     before = {}
     for stage in ("vae", "record", "controller"):
         before |= settings_in(os.path.join(run_dir, stage)) if run_dir else {}
-    keywords = {"preprocess": args.preprocess or before.get("preprocess", "paper")}
-    if game.name == "carracing":
-        keywords["look"] = args.look or before.get("look", "v0")
-    return keywords
+    return {name: getattr(args, name) or before.get(name, values[0]) for name, (values, _) in game.options.items()}
 
 
 def settle_precision(args, stage=None):

@@ -1,11 +1,8 @@
-"""The original's files: weights as JSON lists of integers, and where its folders carracing/ and doomrnn/ have them.
+"""The original's files of weights: JSON lists of integers.
 
 Formats are those of `load_json` and `save_json` in its vae/vae.py, rnn/rnn.py and doomrnn.py: the arrays in the order in
 which TensorFlow made them, each value times 10,000 and rounded.
 """
-
-import glob
-import os
 
 import numpy as np
 
@@ -13,16 +10,6 @@ from config import UserError
 from job.rundir import read_json, write_json
 
 UNITS = 10_000  # of the integers, in 1
-
-# Where each file can be, the first that exists being the one that the original's own scripts read.
-PLACES = {
-    "vae": ("vae/vae.json", "tf_models/vae.json", "tf_vae/vae.json", "vae.json"),
-    "rnn": ("rnn/rnn.json", "tf_models/rnn.json", "tf_rnn/rnn.json", "rnn.json"),
-    "initial_z": ("initial_z/initial_z.json", "tf_models/initial_z.json", "tf_initial_z/initial_z.json", "initial_z.json"),
-    "series": ("series/series.npz", "series.npz"),
-    "record": ("record",),
-}
-LOGS = ("log", "")
 
 
 def read_arrays(path, names):
@@ -62,35 +49,3 @@ def check_shapes(path, names, arrays, shapes):
 def write_arrays(path, arrays):
     """Write float `arrays` to `path`, as integers."""
     write_json(path, [np.round(np.asarray(array, np.float64) * UNITS).astype(np.int64).tolist() for array in arrays])
-
-
-def find(folder, controller=None):
-    """{what: path} of the files of the original in `folder`, its carracing/ or doomrnn/ as cloned; what it lacks is left out.
-
-    What can be found: vae, rnn, initial_z, series, record (a folder), and of its logs controller, hist, hist_best.
-    controller: the path of its best.json, where there are several.
-    Raises UserError where `folder` is not one, or has the logs of several controllers.
-    """
-    if not os.path.isdir(folder):
-        raise UserError(f"{folder} is not a folder: give the original's carracing/ or doomrnn/")
-    found = {}
-    for what, places in PLACES.items():
-        paths = [path for path in (os.path.join(folder, place) for place in places) if os.path.exists(path)]
-        if paths:
-            found[what] = paths[0]
-    return found | _find_logs(folder, controller)
-
-
-def _find_logs(folder, controller):
-    best = [controller] if controller else _in_logs(folder, ".best.json")
-    stems = [path.removesuffix(".json").removesuffix(".best") for path in best]
-    stems = stems or [path.removesuffix(".hist.json") for path in _in_logs(folder, ".hist.json")]
-    if len(stems) > 1:
-        raise UserError(f"{folder} has the logs of several controllers: give one of {', '.join(best)} with --controller")
-    logs = {what: f"{stem}.{what}.json" for stem in stems for what in ("hist", "hist_best")}
-    return {what: path for what, path in logs.items() if os.path.exists(path)} | ({"controller": best[0]} if best else {})
-
-
-def _in_logs(folder, ending):
-    """The paths of a folder's logs with this ending."""
-    return [path for log in LOGS for path in sorted(glob.glob(os.path.join(glob.escape(folder), log, "*" + ending)))]

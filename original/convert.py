@@ -1,7 +1,7 @@
 """The original's folder to a run directory, and back.
 
-    python -m original.convert carracing --legacy DIR        DIR, its carracing/ as cloned, to runs/carracing-legacy
-    python -m original.convert carracing --export DIR        a run to a folder that the original's scripts can read
+    python -m original.convert GAME --legacy DIR        DIR, the game's folder as cloned, to runs/GAME-legacy
+    python -m original.convert GAME --export DIR        a run to a folder that the original's scripts can read
 
 It lists what it found and what it did not, and checks that to write V and M back changes none of the original's integers.
 """
@@ -11,12 +11,13 @@ import shutil
 import tempfile
 from functools import partial
 
-from config import GAMES, UserError
+from config import UserError
 from job.command import CommandLine, run_script
 from job.machine import load_tensorflow
 from job.rundir import Atomic, Stage, digest, read_json, settings_in
-from original import arrays as legacy
+from original.arrays import read_arrays
 from original.export import export_run
+from original.folder import find, places
 
 # What a folder of the original can have, for each stage of a run that it becomes, and the file there.
 STAGES = {
@@ -49,7 +50,7 @@ def add_legacy_options(command_line, controller_help="the *.best.json to use, wh
     command_line.add(
         "--legacy",
         metavar="DIR",
-        help="use V, M and C of the original's carracing/ or doomrnn/, as cloned (--run-dir is then runs/GAME-legacy)",
+        help="use V, M and C of the game's folder in the original, as cloned (--run-dir is then runs/GAME-legacy)",
     )
     command_line.add("--controller", metavar="FILE", help=controller_help)
 
@@ -67,22 +68,22 @@ def import_folder(game, folder, run_dir, controller=None, world=None):
     have what that takes. Returns a report, lines of text.
     Raises UserError where a file is not what it should be, naming it, and where `run_dir` has anything that is not from it.
     """
-    found = legacy.find(folder, controller)
+    found = find(game, folder, controller)
     needed = {"real": ("vae", "rnn", "controller"), "dream": ("rnn", "initial_z", "controller"), None: ()}[world]
-    if world == "dream" and not game.dream_reward:
+    if world == "dream" and not game.dream_rewards:
         needed += ("vae",)  # such a dream is scored by what V's decoder shows of it
     missing = [what for what in needed if what not in found]
     if not missing and not found.keys() & {"vae", "rnn", "controller"}:
         missing = ["vae"]
     if missing:
-        raise UserError(f"{folder} has no {_places(missing[0])}: give the original's carracing/ or doomrnn/, as cloned")
+        raise UserError(f"{folder} has no {_places(game, missing[0])}: give the original's {game.original.folder}/, as cloned")
     report, new = [], {}
     for stage, files in STAGES.items():
         sources = {what: found[what] for what in files if what in found}
         if _is_new(folder, run_dir, stage, sources):  # all files are read before the first is written
             new[stage] = sources, {files[what]: _READERS[what](game, path) for what, path in sources.items()}
         report += [f"found      {path} -> {os.path.join(run_dir, stage, files[what])}" for what, path in sources.items()]
-        report += [f"not found  {_places(what)}" for what in files if what not in found]
+        report += [f"not found  {_places(game, what)}" for what in files if what not in found]
     for stage, (sources, savers) in new.items():
         with Stage(run_dir, stage, _settings(sources), seed=0) as opened:
             for file, save in savers.items():
@@ -91,8 +92,8 @@ def import_folder(game, folder, run_dir, controller=None, world=None):
     return report
 
 
-def _places(what):
-    return " or ".join(legacy.PLACES.get(what, (f"log/*.{'best' if what == 'controller' else what}.json",)))
+def _places(game, what):
+    return " or ".join(places(game).get(what, (f"log/*.{'best' if what == 'controller' else what}.json",)))
 
 
 def _settings(sources):
@@ -120,9 +121,8 @@ def _read_rnn(game, path):
     from rnn.rnn import MDNRNN
 
     model = MDNRNN.from_json(path)
-    if (model.action_size, model.predict_restart) != (game.action_size, game.predict_restart):
-        other = next(name for name in GAMES if name != game.name)
-        raise UserError(f"{path} is not of {game.name}: its actions have {model.action_size} numbers; try {other}")
+    if (model.action_size, model.predicts) != (game.action_size, game.predicts):
+        raise UserError(f"{path} is not of {game.name}: its actions have {model.action_size} numbers; try another game")
     return _unchanged(path, model).save
 
 
@@ -137,7 +137,7 @@ def _unchanged(path, model):
 
 
 def _read_initial_z(game, path):
-    legacy.read_arrays(path, ("mu", "logvar"))
+    read_arrays(path, ("mu", "logvar"))
     return partial(shutil.copyfile, path)
 
 
@@ -171,10 +171,10 @@ def import_data(game, folder, run_dir):
     Returns a report, lines of text. Raises UserError where a file is none of the original's. What `run_dir` has of another
     origin is left alone.
     """
-    found, report = legacy.find(folder), []
+    found, report = find(game, folder), []
     for what, convert in (("record", _import_record), ("series", _import_series)):
         if what not in found:
-            report.append(f"not found  {_places(what)}")
+            report.append(f"not found  {_places(game, what)}")
             continue
         there = os.path.join(run_dir, what)
         settings = {"preprocess": "legacy", "look": "v0", "legacy": os.path.abspath(found[what])}

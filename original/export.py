@@ -7,14 +7,8 @@ import numpy as np
 
 from config import UserError
 from job.rundir import Atomic, settings_in
-from original import arrays as legacy
-
-# Where each game's original scripts look, and the names of their logs.
-PLACES = {
-    "carracing": {"vae": "vae/vae.json", "rnn": "rnn/rnn.json", "initial_z": "initial_z/initial_z.json"},
-    "doom": {what: f"tf_models/{what}.json" for what in ("vae", "rnn", "initial_z")},
-}
-LOGS = {"carracing": "log/carracing", "doom": "log/doomrnn"}
+from original.arrays import UNITS
+from original.folder import places
 
 
 def export_run(game, run_dir, folder):
@@ -24,13 +18,13 @@ def export_run(game, run_dir, folder):
     nothing, or where `folder` has one of the files.
     """
     stage = "controller" if os.path.exists(os.path.join(run_dir, "controller", "best.json")) else "legacy"
-    places = PLACES[game.name]
+    where = {what: paths[0] for what, paths in places(game).items()}
     plan = {
-        "vae/vae.keras": (places["vae"], _export_model),
-        "rnn/rnn.keras": (places["rnn"], _export_model),
-        "rnn/initial_z.json": (places["initial_z"], shutil.copyfile),
-        "series/series.npz": ("series/series.npz", _export_series),
-        "record": ("record", _export_record),
+        "vae/vae.keras": (where["vae"], _export_model),
+        "rnn/rnn.keras": (where["rnn"], _export_model),
+        "rnn/initial_z.json": (where["initial_z"], shutil.copyfile),
+        "series/series.npz": (where["series"], _export_series),
+        "record": (where["record"], _export_record),
     }
     for ending in ("best.json", "hist.json", "hist_best.json"):
         plan[f"{stage}/{ending}"] = f"{_log_name(game, run_dir)}.{ending}", shutil.copyfile
@@ -54,7 +48,7 @@ def _log_name(game, run_dir):
     """As the original's train.py calls its logs: by the game, the episodes of a candidate, and the population."""
     settings = settings_in(os.path.join(run_dir, "controller"))
     sizes = (settings.get(name, getattr(game, name)) for name in ("controller_episodes", "controller_population"))
-    return ".".join(map(str, (LOGS[game.name], "cma", *sizes)))
+    return ".".join(map(str, (game.original.log, "cma", *sizes)))
 
 
 def _export_model(source, target):
@@ -63,8 +57,8 @@ def _export_model(source, target):
 
     model = (load_vae if source.endswith("vae.keras") else load_rnn)(source)
     model.save_json(target)
-    lost = max(np.abs(weight * legacy.UNITS - np.round(weight * legacy.UNITS)).max() for weight in model.get_weights())
-    return f"rounded by {lost / legacy.UNITS:.6f} at most"
+    lost = max(np.abs(weight * UNITS - np.round(weight * UNITS)).max() for weight in model.get_weights())
+    return f"rounded by {lost / UNITS:.6f} at most"
 
 
 def _export_series(source, target):

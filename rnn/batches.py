@@ -1,4 +1,4 @@
-"""Sequences for M from series.npz: whole episodes (the car), or streams through all episodes (Doom).
+"""Sequences for M from series.npz: whole episodes, or streams through all episodes.
 
 A plan yields (index (B,L+1), mask (B,L)): frames in the series' flat arrays, L transitions between neighbours, and 1 where a
 transition counts: 0 where a row is padded, and after an episode that was cut, which is no death. All batches of a training have
@@ -17,6 +17,8 @@ from original.series import made_here, read_series
 class Series:
     """series.npz: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names, vae, its V's digest.
 
+    reward (F,) is NaN where a recording has none.
+
     cut (F,) is true at the last frame of an episode that was not recorded to its end.
     Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (original.series), names are numbers,
     vae is "", and all episodes have an end.
@@ -34,8 +36,9 @@ class Series:
             self.length, self.episode, self.vae = np.array(arrays["length"]), arrays["episode"].tolist(), str(arrays["vae"])
         except KeyError as error:
             raise UserError(f"{path} has no array {error}: remove it and make it again") from None
+        self.reward = arrays.get("reward", np.full(len(self.mu), np.nan, np.float32))
         self.start = np.concatenate([[0], np.cumsum(self.length)[:-1]]).astype(np.int64)
-        frames = {len(array) for array in (self.mu, self.logvar, self.action)} | {int(self.length.sum())}
+        frames = {len(array) for array in (self.mu, self.logvar, self.action, self.reward)} | {int(self.length.sum())}
         if len(frames) != 1 or len(self.length) != len(self.episode) or self.mu.shape != self.logvar.shape:
             raise UserError(f"{path} has arrays of lengths that do not fit together: remove it and make it again")
         self.first = np.zeros(len(self.mu), np.float32)  # 1 at each episode's first frame
@@ -48,12 +51,16 @@ class Series:
         return np.arange(self.start[episode], self.start[episode] + self.length[episode])
 
     def batch(self, index, mask):
-        """What M is trained on: mu, logvar (B,L+1,Z), action (B,L,A), all float16; restart (B,L+1), mask (B,L) float32."""
+        """What M is trained on: mu, logvar (B,L+1,Z), action (B,L+1,A), float16; restart (B,L+1), reward, mask (B,L), float32.
+
+        The reward of t came with the frame of t + 1.
+        """
         return {
             "mu": self.mu[index],
             "logvar": self.logvar[index],
-            "action": self.action[index[:, :-1]],
+            "action": self.action[index],
             "restart": self.first[index],
+            "reward": self.reward[index[:, :-1]],
             "mask": mask,
         }
 
@@ -63,8 +70,9 @@ class Series:
         signature = {
             "mu": tf.TensorSpec((batch, length + 1, z), tf.float16),
             "logvar": tf.TensorSpec((batch, length + 1, z), tf.float16),
-            "action": tf.TensorSpec((batch, length, a), tf.float16),
+            "action": tf.TensorSpec((batch, length + 1, a), tf.float16),
             "restart": tf.TensorSpec((batch, length + 1), tf.float32),
+            "reward": tf.TensorSpec((batch, length), tf.float32),
             "mask": tf.TensorSpec((batch, length), tf.float32),
         }
         batches = (self.batch(index, mask) for index, mask in plan)

@@ -8,39 +8,42 @@ import math
 import tensorflow as tf
 
 
-@tf.custom_gradient
-def negative_log_likelihood(numbers, bias, target, weight):
-    """(sum of weight * -log p(target), the restart's logit (N,1), or (N,0) where M does not predict restarts).
+def negative_log_likelihood(numbers, bias, target, weight, mixtures):
+    """(sum of weight * -log p(target), what M predicts beside it (N,E)).
 
-    numbers (N,3KZ + restart) and bias (3KZ + restart,): the head's, in the order of `MDNRNN.planes`; target (N,Z);
-    weight (N,), of each row's sum over Z. Has gradients for numbers and bias only.
+    numbers (N,3KZ + E) and bias (3KZ + E,): the head's, in the order of `rnn.head.Head.planes`, with K = `mixtures`;
+    target (N,Z); weight (N,), of each row's sum over Z. Has gradients for numbers and bias only.
     """
 
-    def gradient(d_sum, d_logit):
-        d_numbers = _gradient(numbers, bias, target, weight, d_sum, d_logit)
-        ones = tf.ones((1, tf.shape(numbers)[0]), numbers.dtype)
-        return d_numbers, tf.cast(ones @ d_numbers, tf.float32)[0], None, None
+    @tf.custom_gradient
+    def run(numbers, bias):
+        def gradient(d_sum, d_others):
+            d_numbers = _gradient(numbers, bias, target, weight, mixtures, d_sum, d_others)
+            ones = tf.ones((1, tf.shape(numbers)[0]), numbers.dtype)
+            return d_numbers, tf.cast(ones @ d_numbers, tf.float32)[0]
 
-    return _values(numbers, bias, target, weight), gradient
+        return _values(numbers, bias, target, weight, mixtures), gradient
+
+    return run(numbers, bias)
 
 
-def _likelihood(numbers, bias, target, weight):
+def _likelihood(numbers, bias, target, weight, mixtures):
     numbers = tf.cast(numbers, tf.float32) + bias
-    count = numbers.shape[1] // target.shape[1] // 3 * 3  # of planes
+    count = 3 * mixtures  # of planes
     # Not cut by slices: their gradients are a sum of padded ones, for which XLA computes everything once for each.
-    numbers, logit = tf.split(numbers, [count * target.shape[1], -1], axis=1)
+    numbers, others = tf.split(numbers, [count * target.shape[1], -1], axis=1)
     logits, mean, log_std = tf.split(tf.reshape(numbers, (-1, count, target.shape[1])), 3, axis=1)  # (N,K,Z)
     joint = logits - log_std - 0.5 * tf.square((target[:, None] - mean) * tf.exp(-log_std))
     log_prob = tf.reduce_logsumexp(joint, axis=1) - tf.reduce_logsumexp(logits, axis=1) - 0.5 * math.log(2 * math.pi)
-    return -tf.reduce_sum(tf.reduce_sum(log_prob, axis=1) * weight), logit
+    return -tf.reduce_sum(tf.reduce_sum(log_prob, axis=1) * weight), others
 
 
 _values = tf.function(_likelihood, jit_compile=True)
 
 
 @tf.function(jit_compile=True)
-def _gradient(numbers, bias, target, weight, d_sum, d_logit):
+def _gradient(numbers, bias, target, weight, mixtures, d_sum, d_others):
     with tf.GradientTape() as tape:
         tape.watch(numbers)
-        values = _likelihood(numbers, bias, target, weight)
-    return tape.gradient(values, numbers, output_gradients=[d_sum, d_logit])
+        values = _likelihood(numbers, bias, target, weight, mixtures)
+    return tape.gradient(values, numbers, output_gradients=[d_sum, d_others])

@@ -4,8 +4,6 @@ Architecture as in the article's appendix "Mixture Density Network + Recurrent N
 rnn/rnn.py and doomrnn.py: the Gaussians are mixed for each latent dimension separately, and log_std is not clamped.
 """
 
-from typing import NamedTuple
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,23 +11,15 @@ import tensorflow_probability as tfp
 
 from config import UserError
 from original.arrays import UNITS, check_shapes, read_arrays, write_arrays
+from rnn.head import Head
 from rnn.lstm import lstm_sequence
 from vae.vae import load_checked
 
-# The order of the arrays in the original's rnn.json: that of CarRacing, and that of Doom, whose M predicts restarts.
+# The order of the arrays in the original's rnn.json: that of its M that predicts no restarts, and that of its M that does.
 ORIGINAL_NAMES = {
     False: ("output_w", "output_b", "lstm kernel", "lstm bias"),
     True: ("lstm kernel", "lstm bias", "output_w", "output_b"),
 }
-
-
-class MixtureParams(NamedTuple):
-    """What M says of the next step: mixtures of K Gaussians for each of Z dimensions, and the logit of a restart."""
-
-    logits: tf.Tensor  # (...,Z,K), log weights, not normalized
-    mean: tf.Tensor  # (...,Z,K)
-    log_std: tf.Tensor  # (...,Z,K)
-    restart_logit: tf.Tensor | None  # (...,), None where M does not predict restarts
 
 
 @keras.saving.register_keras_serializable("world_models")
@@ -37,25 +27,42 @@ class MDNRNN(keras.Model):
     """M: 422,368 parameters for the car (32, 3, 256), 1,678,785 for Doom (64, 1, 512, predict_restart=True).
 
     The input of a step is z, the action and, with predict_restart, a flag that is 1 where an episode begins; the state is
-    zeroed there. `state` is always the pair (h, c), each (B,H) float32.
+    zeroed there. `state` is always the pair (h, c), each (B,H) float32. Beside the next z it predicts what predict_... say.
     """
 
-    def __init__(self, z_size, action_size, rnn_size, num_mixture=5, predict_restart=False, **keywords):
+    def __init__(
+        self,
+        z_size,
+        action_size,
+        rnn_size,
+        num_mixture=5,
+        predict_restart=False,
+        predict_reward=False,
+        predict_action=False,
+        **keywords,
+    ):
         super().__init__(**keywords)
         self.z_size, self.action_size, self.rnn_size = z_size, action_size, rnn_size
         self.num_mixture, self.predict_restart = num_mixture, predict_restart
+        self.predict_reward, self.predict_action = predict_reward, predict_action
+        self.layout = Head(z_size, num_mixture, action_size, predict_restart, predict_reward, predict_action)
         self.cell = keras.layers.LSTMCell(rnn_size)  # Keras starts the forget gate's bias at 1, as the original does
         self.cell.build((None, z_size + action_size + predict_restart))
-        self.output_layer = keras.layers.Dense(z_size * num_mixture * 3 + predict_restart)
+        self.output_layer = keras.layers.Dense(self.layout.size)
         self.output_layer.build((None, rnn_size))
         self.built = True
 
     def get_config(self):
-        names = ("z_size", "action_size", "rnn_size", "num_mixture", "predict_restart")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        names = ("z_size", "action_size", "rnn_size", "num_mixture")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **self.predicts}
+
+    @property
+    def predicts(self):
+        """{"predict_restart": bool, ...}: what this M predicts beside the next z."""
+        return {f"predict_{name}": name in self.layout.others for name in ("restart", "reward", "action")}
 
     def load_json(self, path):
-        """Take the weights in the original's rnn.json, integers of 1e-4, for CarRacing or, with predict_restart, for Doom.
+        """Take the weights in the original's rnn.json, integers of 1e-4, in its order for an M that predicts restarts or none.
 
         Raises UserError, naming the file and the array, where they are not of this size or cannot be read.
         """
@@ -150,26 +157,12 @@ class MDNRNN(keras.Model):
         return h, c
 
     def head(self, h):
-        """MixtureParams (...) for h (...,H). The layer's numbers are the restart's logit, then K + K + K for each dimension."""
-        numbers = self.output_layer(h)
-        restart_logit = None
-        if self.predict_restart:
-            restart_logit, numbers = numbers[..., 0], numbers[..., 1:]
-        shape = tf.concat([tf.shape(numbers)[:-1], [self.z_size, 3 * self.num_mixture]], axis=0)
-        return MixtureParams(*tf.split(tf.reshape(numbers, shape), 3, axis=-1), restart_logit)
+        """The rnn.head.Prediction (...) for h (...,H)."""
+        return self.layout.prediction(self.output_layer(h))
 
     def planes(self):
-        """The head's kernel (H,3KZ + restart) and bias (3KZ + restart,), in the order that vectors of Z numbers like.
-
-        K planes of Z log weights, K of means, K of log deviations, and last the restart's logit.
-        """
-        return [self._planes(tf.convert_to_tensor(weight)) for weight in self.output_layer.weights]
-
-    def _planes(self, weight):
-        restart, numbers = tf.split(weight, [int(self.predict_restart), -1], axis=-1)
-        numbers = tf.reshape(numbers, (*weight.shape[:-1], self.z_size, 3 * self.num_mixture))
-        numbers = tf.reshape(tf.linalg.matrix_transpose(numbers), (*weight.shape[:-1], -1))
-        return tf.concat([numbers, restart], axis=-1)
+        """The head's kernel (H,N) and bias (N,), as `rnn.head.Head.planes` orders its N numbers."""
+        return [self.layout.planes(weight) for weight in self.output_layer.weights]
 
     def mixture(self, params, temperature=1.0):
         """The distribution of the next z (...,Z): a TFP mixture for each dimension.

@@ -1,13 +1,17 @@
 """Encode all recorded frames by V: record/*.npz + vae/vae.keras -> series/series.npz.   python -m rnn.series GAME
 
-series.npz has, flat over the frames of all episodes, mu (F,Z), logvar (F,Z) and action (F,A), float16 as in the original;
-length (E,) int32, the frames of each episode; ended (E,) bool, whether it went on to its end; episode (E,), their file names;
-and vae, the digest of the V that made it. With --mirror each episode is followed by its mirror image, whose name says so.
+series.npz has, flat over the frames of all episodes, mu (F,Z), logvar (F,Z) and action (F,A), float16 as in the original, and
+reward (F,) float32, NaN where a recording has none; length (E,) int32, the frames of each episode; ended (E,) bool, whether the
+game ended it; episode (E,), their file names; and vae, the digest of the V that made it. With --mirror each episode is followed
+by its mirror image, whose name says so.
 """
 
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from config import UserError, stage_settings
 from job.command import CommandLine, run_script
@@ -59,10 +63,9 @@ def other_v(series_path, vae_path, game_name):
 
 def _encode_all(game, args, stage, paths, vae_path, made_by):
     """Encode the episodes `paths`, from where a stopped run of the same V was, and write series.npz."""
-    import numpy as np
     import tensorflow as tf
 
-    from env.record import MIRRORED, BadEpisode, ended, load_episode, mirrored
+    from env.record import MIRRORED, BadEpisode, load_episode
     from vae.vae import load_vae
 
     model = load_vae(vae_path).in_precision(args.precision)
@@ -71,21 +74,26 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
 
     def load(path):
         try:
-            obs, action = load_episode(path, game.action_size)
-            return obs, action, ended(path, len(action), game.max_steps)
+            return load_episode(path, game.action_size, game.max_steps)
         except BadEpisode as error:
             if not args.skip_bad:
                 raise
             print(f"skipped: {error}", file=sys.stderr)
 
-    def coded(obs, action):
-        parts = [encode(obs[i : i + ENCODE_FRAMES]) for i in range(0, len(obs), ENCODE_FRAMES)]
+    def coded(episode):
+        parts = [encode(episode.obs[i : i + ENCODE_FRAMES]) for i in range(0, len(episode.obs), ENCODE_FRAMES)]
         mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*parts, strict=True))
         if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
             raise UserError(f"{vae_path} makes values that float16 cannot hold: train V again")
-        return {"mu": mu, "logvar": logvar, "action": action.astype(np.float16)}
+        return {"mu": mu, "logvar": logvar, "action": episode.action.astype(np.float16), "reward": episode.reward}
 
-    partial = _Partial(stage, {"mu": model.z_size, "logvar": model.z_size, "action": game.action_size}, made_by)
+    columns = {
+        "mu": ("float16", (model.z_size,)),
+        "logvar": ("float16", (model.z_size,)),
+        "action": ("float16", (game.action_size,)),
+        "reward": ("float32", ()),
+    }
+    partial = _Partial(stage, columns, made_by)
     progress = Progress(len(paths), "episodes encoded", initial=partial.read)
     left = paths[partial.read :]
     with ThreadPoolExecutor(1) as pool:  # reads the next episode while this one is encoded
@@ -94,11 +102,10 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
             episode = following.result()
             following = pool.submit(load, next_path) if next_path else None
             if episode is not None:
-                obs, action, whole = episode
                 name = os.path.basename(path)
-                partial.append(name, coded(obs, action), whole)
+                partial.append(name, coded(episode), episode.ended)
                 if game.mirror:
-                    partial.append(MIRRORED + name, coded(*mirrored(game, obs, action)), whole)
+                    partial.append(MIRRORED + name, coded(episode.mirrored(game.mirrored_action)), episode.ended)
             partial.note_read()
             progress.add()
     progress.close()
@@ -110,19 +117,20 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
 class _Partial:
     """The series so far: raw files that episodes are appended to, and a note (partial.json) of how far they are good."""
 
-    def __init__(self, stage, widths, made_by):
-        """widths: {array name: numbers for a frame}. A note that was made by another V than `made_by` counts for nothing."""
-        self.note, self.widths, self.made_by = stage.path("partial.json"), widths, made_by
+    def __init__(self, stage, columns, made_by):
+        """columns: {array name: (dtype, a frame's shape)}. A note that names another V than `made_by`, or has not the array
+        reward yet, counts for nothing."""
+        self.note, self.columns, self.made_by = stage.path("partial.json"), columns, made_by
         before = read_json(self.note) if os.path.exists(self.note) else {}
-        if before.get("vae") != made_by:
+        if before.get("vae") != made_by or before.get("columns") != list(columns):
             before = {"read": 0, "length": [], "ended": [], "episode": []}
         self.read, self.length, self.ended, self.episode = (before[key] for key in ("read", "length", "ended", "episode"))
-        self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in widths}
-        for name, file in self.files.items():
-            file.truncate(2 * widths[name] * sum(self.length))
+        self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in columns}
+        for name, (dtype, shape) in columns.items():
+            self.files[name].truncate(np.dtype(dtype).itemsize * math.prod(shape) * sum(self.length))
 
     def append(self, name, arrays, ended):
-        """Add an episode's {array name: (T,width) float16}, and whether it went to its end."""
+        """Add an episode's {array name: (T, ...)}, and whether it went to its end."""
         for key, array in arrays.items():
             self.files[key].write(array.tobytes())
         self.length.append(len(array))
@@ -136,12 +144,10 @@ class _Partial:
             for file in self.files.values():
                 file.flush()
             told = {"length": self.length, "ended": self.ended, "episode": self.episode}
-            write_json(self.note, {"vae": self.made_by, "read": self.read, **told})
+            write_json(self.note, {"vae": self.made_by, "columns": list(self.columns), "read": self.read, **told})
 
     def finish(self, path):
         """Pack everything into `path` and remove the raw files."""
-        import numpy as np
-
         from job.npz import pack
 
         if not self.length:
@@ -149,7 +155,7 @@ class _Partial:
         for file in self.files.values():
             file.close()
         frames = sum(self.length)
-        arrays = {key: (file.name, "float16", (frames, self.widths[key])) for key, file in self.files.items()}
+        arrays = {key: (self.files[key].name, dtype, (frames, *shape)) for key, (dtype, shape) in self.columns.items()}
         told = {"length": np.array(self.length, np.int32), "ended": np.array(self.ended, bool), "episode": self.episode}
         pack(path, {**arrays, **told, "vae": self.made_by})
         for leftover in (self.note, *(file.name for file in self.files.values())):

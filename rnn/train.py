@@ -4,6 +4,8 @@ import os
 import time
 import zlib
 
+import numpy as np
+
 from config import UserError, stage_settings
 from job.command import CommandLine, run_script
 from job.machine import load_tensorflow
@@ -38,6 +40,8 @@ def main(argv=None):
         raise UserError(other_v(series_path, vae_path, game.name))
     if series.action.shape[1] != game.action_size:
         raise UserError(f"{series_path} has actions of {series.action.shape[1]} numbers: it is not of the game {game.name}")
+    if game.predict_reward and not np.isfinite(series.reward).all():
+        raise UserError(f"{series_path} has frames without a reward, which M of {game.name} is to predict: record them anew")
     number = {name: i for i, name in enumerate(series.episode)}
     kept, held_out = ([number[name] for name in part] for part in split(series.episode))
     _check_amount(game, series, kept)
@@ -73,7 +77,6 @@ def _check_amount(game, series, kept):
 def _train(game, args, stage, checkpoints, series, kept, held_out):
     """Train from the last checkpoint on; `kept` and `held_out` are numbers of episodes in `series`."""
     import keras
-    import numpy as np
 
     from job.training import Watch, record
     from rnn.batches import episode_streams, streams, whole_episodes
@@ -83,12 +86,13 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
 
     keras.utils.set_random_seed(args.seed)  # of the first weights
     z_size = series.mu.shape[1]
-    model = MDNRNN(z_size, game.action_size, game.rnn_size, game.num_mixture, game.predict_restart)
+    model = MDNRNN(z_size, game.action_size, game.rnn_size, game.num_mixture, **game.predicts)
     if args.start:
         begin_with(model, args.start)
     shape = game.rnn_batch_size, game.rnn_seq_len
     carry = not game.whole_episodes
-    teacher = Teacher(model, game.rnn_batch_size, carry, game.rnn_restart_weight, args.seed, args.precision)
+    how = game.rnn_restart_weight, args.seed, args.precision, game.reward_scale
+    teacher = Teacher(model, game.rnn_batch_size, carry, *how)
     rate = game.rnn_learning_rate
     if game.rnn_decay != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=1, decay_rate=game.rnn_decay)
@@ -115,7 +119,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
             teacher.reset()
             batches = series.dataset(validate(series, held_out, *shape), *shape)
             seen = teacher.evaluate(batches, steps=held_out_batches, verbose=0, return_dict=True)
-            seen["loss"] = seen["nll"] + seen.get("restart", 0)  # means over all steps; Keras's would be over batches
+            seen["loss"] = sum(seen[name] for name in teacher.losses_by_name)  # over all steps; Keras's mean is over batches
             values |= {f"val_{name}": value for name, value in seen.items()}
         title = f"M epoch {epoch + 1}/{game.rnn_epochs}"
         seconds = round(time.time() - start, 1)

@@ -1,7 +1,6 @@
 """A run's trained world model: V, M, and the first frames that dreams start from."""
 
 import os
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,18 +12,18 @@ from vae.vae import load_vae
 
 
 def load_world_model(run_dir, game):
-    """(game, V, M) of a run; the game takes its sizes from the models.
+    """(V, M) of a run.
 
     Raises UserError where a file is missing, unreadable or has NaN in it, or where M was not made for this V and this game.
     """
     vae = load_vision(run_dir, game)
-    game, rnn = load_memory(run_dir, game)
+    rnn = load_memory(run_dir, game)
     if rnn.z_size != vae.z_size:
         raise UserError(
             f"{os.path.join(run_dir, 'rnn')} was trained on z of {rnn.z_size} numbers, not {vae.z_size} as V has now: "
             f"run `python -m rnn.series {game.name}` and `python -m rnn.train {game.name}` again"
         )
-    return game, vae, rnn
+    return vae, rnn
 
 
 def load_vision(run_dir, game):
@@ -33,22 +32,22 @@ def load_vision(run_dir, game):
 
 
 def load_memory(run_dir, game):
-    """(game, M) of a run: all that a dream needs where nobody looks at pictures. Raises UserError as `load_world_model`."""
+    """M of a run: all that a dream needs where nobody looks at pictures. Raises UserError as `load_world_model`."""
     path = need(run_dir, "rnn", "rnn.keras", game.name)
     rnn = load_rnn(path)
-    if (rnn.action_size, rnn.predict_restart) != (game.action_size, game.predict_restart):
+    if (rnn.action_size, rnn.predicts) != (game.action_size, game.predicts):
         raise UserError(f"{path} was not trained for {game.name}: choose the run directory of {game.name} with --run-dir")
-    return replace(game, z_size=rnn.z_size, rnn_size=rnn.rnn_size, num_mixture=rnn.num_mixture), rnn
+    return rnn
 
 
-def load_initial_z(run_dir, game):
+def load_initial_z(run_dir, game, z_size):
     """(mu, logvar), each (N, Z) float32: the first frames of recorded episodes, as integers of 1e-4 in the original's format.
 
     Raises UserError where the file is missing or holds anything else.
     """
     path = need(run_dir, "rnn", "initial_z.json", game.name)
     mu, logvar = read_arrays(path, ("mu", "logvar"))
-    if mu.ndim != 2 or mu.shape != logvar.shape or mu.shape[1] != game.z_size:
-        what = f"[mu, logvar] of first frames with {game.z_size} numbers each"
+    if mu.ndim != 2 or mu.shape != logvar.shape or mu.shape[1] != z_size:
+        what = f"[mu, logvar] of first frames with {z_size} numbers each"
         raise UserError(f"{path} is not {what}: run `python -m rnn.train {game.name}` again")
     return np.float32(mu / UNITS), np.float32(logvar / UNITS)

@@ -64,7 +64,7 @@ def make_run(folder, game_name):
     for stage in ("vae", "rnn"):
         (folder / stage).mkdir(parents=True)
     ConvVAE(game.z_size).save(folder / "vae" / "vae.keras")
-    rnn = MDNRNN(game.z_size, game.action_size, 16, 5, game.predict_restart)
+    rnn = MDNRNN(game.z_size, game.action_size, 16, 5, **game.predicts)
     if game.predict_restart:  # an untrained M would let nobody die, or everybody
         kernel, bias = (weight.numpy() for weight in rnn.output_layer.weights)
         kernel[:, 0], bias[0] = rng.normal(0, 6, 16), -8
@@ -85,6 +85,11 @@ def one_blas_thread():
 @pytest.fixture(scope="session")
 def car_run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("car"), "carracing")
+
+
+@pytest.fixture(scope="session")
+def pendulum_run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("pendulum"), "pendulum")
 
 
 @pytest.fixture(scope="session")

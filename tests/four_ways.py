@@ -38,8 +38,9 @@ SEEDS = np.arange(100, 228)
 def main(precision, *sizes):
     rows.SIZES = tuple(map(int, sizes)) or rows.SIZES
     pool = Pool()
-    game, dream = load_dream(RUN, scaled("doom"), max_steps=STEPS, precision=precision)
-    controller = Controller(game)
+    game = scaled("doom")
+    dream = load_dream(RUN, game, max_steps=STEPS, precision=precision)
+    controller = Controller(game, rnn=dream.rnn)
     params = np.random.default_rng(5).normal(0, 0.3, (len(SEEDS), controller.num_params))
 
     world = DreamWorld(controller, dream, episodes=1)

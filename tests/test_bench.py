@@ -50,9 +50,9 @@ def test_jax_dreams_the_same_dreams(doom_run):
     from rnn.world_model import load_initial_z, load_memory
 
     game = replace(scaled("doom"), controller_population=8, controller_episodes=256, dream_max_steps=100)
-    sized, rnn = load_memory(doom_run, game)
-    evolve, _ = rollouts(sized, rnn, load_initial_z(doom_run, sized), temperatures := [0.5, 1.5])
-    candidates = np.random.default_rng(0).normal(0, 1, (8, sized.z_size + 2 * sized.rnn_size))
+    rnn = load_memory(doom_run, game)
+    evolve, _ = rollouts(game, rnn, load_initial_z(doom_run, game, rnn.z_size), temperatures := [0.5, 1.5])
+    candidates = np.random.default_rng(0).normal(0, 1, (8, rnn.z_size + 2 * rnn.rnn_size))
     theirs = evolve(np.array([candidates, candidates]), 0, 1)
     for temperature, lengths in zip(temperatures, theirs, strict=True):
         world = open_world("dream", doom_run, game, 256, temperature=temperature)

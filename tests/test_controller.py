@@ -136,7 +136,7 @@ def test_bootstrap_interval_is_that_of_the_mean():
 
 
 def test_table_shows_measured_and_published():
-    text = table("carracing", "real", {"this agent": summary([10.0, 20.0], [5, 6])})
+    text = table(GAMES["carracing"], "real", {"this agent": summary([10.0, 20.0], [5, 6])})
     assert "15.0" in text and "906" in text
 
 

@@ -77,9 +77,9 @@ def _environment(game, run, **keywords):
     return gymnasium.make(config.GAMES[game].dream_id, run_dir=str(run), **keywords).unwrapped
 
 
-@pytest.mark.parametrize("game", ["doom", "carracing"])
+@pytest.mark.parametrize("game", ["doom", "carracing", "pendulum"])
 def test_gymnasium_accepts_the_dream(game, request):
-    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[game])
+    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run", "pendulum": "pendulum_run"}[game])
     environment = _environment(game, run, render_mode="rgb_array")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -117,7 +117,8 @@ def test_rollout_of_an_episode_does_not_depend_on_its_neighbours(doom_run):
 
 def test_timed_players_live_as_long_as_in_the_environment(doom_run):
     environment = _environment("doom", doom_run, max_steps=300)
-    lengths, z = dreamed(environment._dreams.dream, lambda t, count: np.full((count, 1), (-1.0) ** (t // 5)), [3, 4], 300)
+    scores, lengths, z = dreamed(environment._dreams.dream, [lambda t: [(-1.0) ** (t // 5)]] * 2, [3, 4], 300)
+    assert scores.tolist() == lengths.tolist()
     for row, seed in enumerate((3, 4)):
         observation, t, over = environment.reset(seed=seed)[0], 0, False
         while not over:

@@ -59,8 +59,9 @@ def make():
     [
         *[(CAR, {}), (CAR, {"look": "v3"}), (CAR, {"look": "gymnasium"}), (CAR, {"preprocess": "legacy"})],
         *[(DOOM, {}), (DOOM, {"preprocess": "legacy"})],
+        *[(GAMES["pendulum"], {}), (GAMES["pendulum"], {"begin": "anywhere"})],
     ],
-    ids=["car", "car-v3", "car-gymnasium", "car-legacy", "doom", "doom-legacy"],
+    ids=["car", "car-v3", "car-gymnasium", "car-legacy", "doom", "doom-legacy", "pendulum", "pendulum-anywhere"],
 )
 def test_gymnasium_checks_it_without_a_warning(make, game, keywords):
     check_env(make(game, **keywords))

@@ -195,7 +195,7 @@ def test_released_car_dreams_at_the_published_size_of_z():
     seen, driven = [], []
     for t in range(500):
         actions = controller.act(z, state, params)
-        z, state, _ = dream.step(z, actions, state, seeds, tf.fill([16], t))
+        z, state, *_ = dream.step(z, actions, state, seeds, tf.fill([16], t))
         seen.append(z.numpy()), driven.append(actions.numpy())
     seen, driven = np.array(seen), np.array(driven)
     assert np.isfinite(seen).all()
@@ -235,7 +235,7 @@ def _together(parts):
 
 def _clone(folder, name):
     """A folder as one has it after cloning the original and running its scripts, with random weights."""
-    inside = export.PLACES[name]
+    inside = {what: where[0] for what, where in config.GAMES[name].original.places.items()}
     rng = np.random.default_rng(4)
     game = config.GAMES[name]
     _write(folder / inside["vae"], _vae_integers(game.z_size))
@@ -243,7 +243,7 @@ def _clone(folder, name):
     first = [rng.integers(-20_000, 20_000, (5, game.z_size)), rng.integers(-40_000, -30_000, (5, game.z_size))]
     _write(folder / inside["initial_z"], [part.tolist() for part in first])
     params = rng.normal(0, 0.5, Controller(game).num_params).round(4)
-    log = export.LOGS[name] + ".cma.16.64"
+    log = config.GAMES[name].original.log + ".cma.16.64"
     _write(folder / f"{log}.best.json", [params.tolist(), 12.5])
     row = [1.0, 0.5, 2.0, 0.4]
     _write(folder / f"{log}.hist.json", [[1, 57, *row, 0.0983, 30.0, 31], [2, 99, *row, 0.07, 30.0, 31]])
@@ -273,7 +273,8 @@ def clone(request, tmp_path_factory):
 
 
 def test_a_folder_becomes_a_run_and_is_the_same_when_it_comes_back(clone, tmp_path, capsys):
-    game, vae, rnn = load_world_model(str(clone.run), clone.game)
+    game = clone.game
+    vae, rnn = load_world_model(str(clone.run), game)
     assert (vae.z_size, rnn.rnn_size) == (game.z_size, game.rnn_size)
     mode, params = load_controller(str(clone.run), game)
     assert mode == game.controller_mode and (params == clone.params).all()
@@ -410,8 +411,8 @@ def test_a_controller_of_another_size_is_named(tmp_path):
 
 
 def test_the_other_game_is_named(tmp_path):
-    _write(tmp_path / "clone" / export.PLACES["doom"]["rnn"], _rnn_integers("doom"))
-    with pytest.raises(UserError, match="rnn.json is not of carracing: .* try doom"):
+    _write(tmp_path / "clone" / "rnn.json", _rnn_integers("doom"))
+    with pytest.raises(UserError, match="rnn.json is not of carracing: .* try another game"):
         convert.import_folder(config.GAMES["carracing"], str(tmp_path / "clone"), str(tmp_path / "run"))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import env
 from config import GAMES
-from env.on_road import LEFT, WIDE, driven, on_road
+from env.car.on_road import LEFT, WIDE, driven, on_road
 from env.policies import extraction_policy
 
 CAR = GAMES["carracing"]

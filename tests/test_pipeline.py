@@ -51,7 +51,7 @@ def test_recorded_episodes_are_real(run):
     game, folder = run
     paths = list_episodes(os.path.join(folder, "record"))
     assert len(paths) == 4
-    frames, actions = zip(*(load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in paths), strict=True)
+    frames, actions, *_ = zip(*(load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in paths), strict=True)
     for obs, action in zip(frames, actions, strict=True):
         assert len(obs) == len(action) and (game == "doom" or len(obs) == 60) and (game != "doom" or 100 < len(obs) <= 150)
         assert all((obs[t] != obs[t - 1]).any() for t in (10, 20, 30))
@@ -215,7 +215,7 @@ def test_trained_agent_can_be_recorded_and_can_explore(run, tmp_path):
         paths = list_episodes(tmp_path / share / "record")
         episodes = [load_episode(path, {"carracing": 3, "doom": 1}[game]) for path in paths]
         assert len(episodes) == count
-        for obs, action in episodes:
+        for obs, action, *_ in episodes:
             assert np.isfinite(action).all() and (np.abs(action) <= 1).all() and len(obs) == len(action)
         if count == 3:
             assert not np.array_equal(episodes[0][1], episodes[1][1])

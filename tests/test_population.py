@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import PRECISIONS, needs_bfloat16, run_script
 
 import config
+import doomrnn  # noqa: F401  registers the dreams
 from controller.controller import Controller
 from controller.rollout import open_world
 from dream.dream import Dream, load_dream
@@ -150,20 +152,25 @@ def test_survival_is_that_of_a_plain_account_of_the_dream(temperature, precision
     assert abs(steps.mean() - plain.mean()) < sum(half)
 
 
-@pytest.mark.parametrize("name", ["doom", "carracing"])
+@pytest.mark.parametrize("name", ["doom", "carracing", "pendulum"])
 def test_kernel_says_what_m_says(name, request):
-    """One step of the kernel against MDNRNN.step: the state, the death, and a z that M's own mixture holds for likely."""
-    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run"}[name])
-    game, dream = load_dream(str(run), config.scaled(name))
+    """One step of the kernel against MDNRNN.step: state, reward, death, and a z that M's own mixture holds for likely."""
+    run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run", "pendulum": "pendulum_run"}[name])
+    game = config.scaled(name)
+    dream = load_dream(str(run), game)
     rng, rnn = np.random.default_rng(0), dream.rnn
     seeds, steps = tf.constant(np.arange(400), tf.uint32), tf.constant(np.arange(400) % 2, tf.int32)
     z, (h, c) = dream.start(seeds)
     action = tf.constant(rng.uniform(-1, 1, (400, game.action_size)), tf.float32)
     old = tuple(part + np.float32(rng.normal(0, 0.5, part.shape)) * tf.cast(steps, tf.float32)[:, None] for part in (h, c))
     params, expected = rnn.step(z, action, old, tf.cast(steps == 0, tf.float32))
-    z, state, died = dream.step(z, action, old, seeds, steps)
+    z, state, reward, died = dream.step(z, action, old, seeds, steps)
     for ours, theirs in zip(state, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    survived = {"doom": 1, "carracing": 0, "pendulum": None}[name]
+    told = np.full(400, survived) if survived is not None else 8 * params.reward
+    np.testing.assert_allclose(reward, told, atol=1e-5)
+    assert survived is not None or np.std(reward) > 0.1
     if rnn.predict_restart:
         clear = np.abs(params.restart_logit) > 1e-4
         np.testing.assert_array_equal(died.numpy()[clear], (params.restart_logit > 0).numpy()[clear])
@@ -187,7 +194,7 @@ def test_row_has_the_same_bits_in_any_batch(precision):
     def numbers(which):
         part = [tf.gather(x, which) for x in (z, action, h, c, seeds, steps, params)]
         taken = act(part[0], part[2:4], part[6])
-        new_z, state, _ = dream.step(part[0], part[1], part[2:4], part[4], part[5])
+        new_z, state, *_ = dream.step(part[0], part[1], part[2:4], part[4], part[5])
         return np.concatenate([new_z, *state, taken], axis=1)
 
     everyone = numbers(np.arange(rows))
@@ -214,14 +221,30 @@ def test_row_actions_are_the_controllers_actions(mode):
 
 
 def test_dream_of_the_car_lasts_to_its_end(car_run):
-    game, dream = load_dream(str(car_run), config.scaled("carracing"))
+    game = config.scaled("carracing")
+    dream = load_dream(str(car_run), game)
     assert dream.max_steps == 1200
-    controller = Controller(game)
+    controller = Controller(game, rnn=dream.rnn)
     population = Population(dream, controller.act)
     scores, steps, actions = population(_params(controller, 2), [0, 1, 1], [7, 7, 8], 50, with_actions=True)
     assert steps.tolist() == [50, 50, 50] and scores.tolist() == [0, 0, 0]
     assert all(taken.shape == (50, 3) for taken in actions) and not np.array_equal(actions[0], actions[1])
     assert actions[0][:, 0].min() < 0 and min(taken[:, 1:].min() for taken in actions) >= 0
+
+
+def test_a_population_sums_the_rewards_that_m_predicts(pendulum_run):
+    """As the environment hands them out, step by step."""
+    game = config.scaled("pendulum")
+    dream = load_dream(str(pendulum_run), game, max_steps=30)
+    controller = Controller(game, rnn=dream.rnn)
+    params, seeds = _params(controller, 20), np.arange(20) + 5
+    scores, steps, actions = Population(dream, controller.act, rows=4)(params, np.arange(20), seeds, with_actions=True)
+    assert steps.tolist() == [30] * 20 and np.std(scores) > 0.1
+    environment = gymnasium.make(game.dream_id, run_dir=str(pendulum_run), max_steps=30).unwrapped
+    for i in (0, 7, 19):
+        environment.reset(seed=int(seeds[i]))
+        rewards = [environment.step(action)[1] for action in actions[i]]
+        assert scores[i] == pytest.approx(sum(rewards), rel=1e-5)
 
 
 def test_no_units_are_no_work(doom_run):

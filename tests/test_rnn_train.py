@@ -58,14 +58,15 @@ def test_series_is_v_of_each_frame(run):
     series = Series(str(run.folder / "series" / "series.npz"))
     assert series.length.tolist() == LENGTHS[run.game.name]
     assert series.episode == [f"{e:06d}.npz" for e in range(5)]
-    obs, action = load_episode(episode_path(run.folder / "record", 2), run.game.action_size)
+    obs, action, *_ = load_episode(episode_path(run.folder / "record", 2), run.game.action_size)
     mu, logvar = load_vae(str(run.folder / "vae" / "vae.keras")).encode(obs)
     for array, expected in ((series.mu, mu), (series.logvar, logvar), (series.action, action)):
         assert array.dtype == np.float16
         np.testing.assert_allclose(array[series.frames(2)], expected, atol=2e-3)
     with np.load(run.folder / "series" / "series.npz") as file:
         assert (
-            sorted(file) == ["action", "ended", "episode", "length", "logvar", "mu", "vae"] and file["length"].dtype == np.int32
+            sorted(file) == ["action", "ended", "episode", "length", "logvar", "mu", "reward", "vae"]
+            and file["length"].dtype == np.int32
         )
         np.testing.assert_array_equal(file["mu"], series.mu)
     assert not [name for name in os.listdir(run.folder / "series") if "partial" in name]
@@ -83,7 +84,7 @@ def test_mirror_images_follow_their_episodes_into_the_training_alone(run, tmp_pa
     series = Series(str(tmp_path / "series" / "series.npz"))
     assert series.episode == [f"{kind}{e:06d}.npz" for e in range(5) for kind in ("", "mirrored-")]
     assert series.length.tolist() == np.repeat(LENGTHS[run.game.name], 2).tolist()
-    obs, action = load_episode(episode_path(run.folder / "record", 2), run.game.action_size)
+    obs, action, *_ = load_episode(episode_path(run.folder / "record", 2), run.game.action_size)
     mu, _ = load_vae(str(run.folder / "vae" / "vae.keras")).encode(obs[:, :, ::-1])
     np.testing.assert_allclose(series.mu[series.frames(5)], mu, atol=2e-3)
     turned = [-1.0] + [1.0] * (run.game.action_size - 1)  # steering left is steering right; gas is gas
@@ -194,7 +195,7 @@ def test_the_end_of_an_episode_that_was_cut_is_no_death(run, tmp_path):
 
     copy_of(run, tmp_path, "record", "vae")
     path = episode_path(tmp_path / "record", 1)
-    obs, action = load_episode(path, run.game.action_size)
+    obs, action, *_ = load_episode(path, run.game.action_size)
     save_episode(path, obs, action, np.ones(len(obs)), np.zeros(len(obs), bool))
     main([run.game.name, "--run-dir", str(tmp_path)])
     series = Series(str(tmp_path / "series" / "series.npz"))
@@ -211,19 +212,20 @@ def test_the_end_of_an_episode_that_was_cut_is_no_death(run, tmp_path):
 
 
 def test_an_episode_ends_where_the_game_says_so_before_its_longest(run, tmp_path):
-    from env.record import ended
+    from env.record import load_episode
 
-    arrays = [np.zeros((9, 64, 64, 3)), np.zeros((9, run.game.action_size)), np.ones(9)]
+    arrays = [np.zeros((9, 64, 64, 3), np.uint8), np.zeros((9, run.game.action_size)), np.ones(9)]
     save_episode(tmp_path / "ended.npz", *arrays, np.arange(9) == 8)
     save_episode(tmp_path / "cut.npz", *arrays, np.zeros(9))
     np.savez(tmp_path / "original.npz", obs=arrays[0], action=arrays[1])
     found = {
-        name: [ended(tmp_path / f"{name}.npz", 9, longest) for longest in (9, 10)] for name in ("ended", "cut", "original")
+        name: [load_episode(tmp_path / f"{name}.npz", run.game.action_size, longest).ended for longest in (9, 10)]
+        for name in ("ended", "cut", "original")
     }
     assert found == {"ended": [False, True], "cut": [False, False], "original": [False, True]}
     save_episode(tmp_path / "bad.npz", *arrays, [])
     with pytest.raises(UserError, match="bad.npz cannot be read .*: remove it"):
-        ended(tmp_path / "bad.npz", 9, 10)
+        load_episode(tmp_path / "bad.npz", run.game.action_size)
 
 
 def test_loss_carries_the_state_and_weighs_restarts(run):
@@ -361,13 +363,46 @@ def test_m_learns_a_world_of_which_the_next_step_is_known():
     rng = np.random.default_rng(0)
     action = rng.choice([-1, 1], (8, 20, 1)).astype(np.float16)
     mu = np.concatenate([np.zeros((8, 1, 1)), action], axis=1).astype(np.float16)  # the next z is the action
-    batch = {"mu": mu, "logvar": np.full_like(mu, -6), "action": action}
+    batch = {"mu": mu, "logvar": np.full_like(mu, -6), "action": np.concatenate([action, action[:, :1]], axis=1)}
     batch |= {"restart": np.zeros((8, 21), np.float32), "mask": np.ones((8, 20), np.float32)}
     keras.utils.set_random_seed(0)
     teacher = Teacher(MDNRNN(1, 1, 16), 8, carry=False, restart_weight=10.0, seed=0)
     teacher.compile(optimizer=keras.optimizers.Adam(0.01, clipvalue=1.0), jit_compile=True)
     losses = [teacher.train_on_batch(batch, return_dict=True)["loss"] for _ in range(150)]
     assert losses[0] > 0.9 and np.mean(losses[-5:]) < -0.5
+
+
+def test_m_learns_the_reward_and_the_next_action():
+    """A row's actions change their sign at each step, and the reward is three times the action: both can be foretold."""
+    import keras
+
+    from rnn.rnn import MDNRNN
+    from rnn.teacher import Teacher
+
+    rng = np.random.default_rng(0)
+    action = (rng.uniform(-1, 1, (8, 1, 2)) * (-1.0) ** np.arange(21)[:, None]).astype(np.float16)
+    restart = np.zeros((8, 21), np.float32)
+    restart[:, 12] = 1
+    batch = {"mu": np.zeros((8, 21, 1), np.float16), "logvar": np.zeros((8, 21, 1), np.float16), "action": action}
+    batch |= {"restart": restart, "reward": 3 * action[:, :-1, 0].astype(np.float32), "mask": np.ones((8, 20), np.float32)}
+    keras.utils.set_random_seed(0)
+    model = MDNRNN(1, 2, 16, predict_restart=True, predict_reward=True, predict_action=True)
+    teacher = Teacher(model, 8, carry=False, restart_weight=10.0, seed=0, reward_scale=3.0)
+    teacher.compile(optimizer=keras.optimizers.Adam(0.01, clipvalue=1.0), jit_compile=False)
+    first = teacher.evaluate(tf_batches(batch), verbose=0, return_dict=True)
+    said = model.sequence(np.zeros((8, 20, 1), np.float32), action[:, :-1], restart[:, :-1])[0]
+    assert said.reward.shape == (8, 20) and said.action.shape == (8, 20, 2)
+    losses = [teacher.train_on_batch(batch, return_dict=True) for _ in range(300)]
+    for name in ("reward", "action"):
+        assert losses[-1][name] < 0.02 < 0.1 < first[name], name
+    last = losses[-1]
+    assert last["loss"] == pytest.approx(last["nll"] + last["restart"] + last["reward"] + last["action"], rel=1e-4)
+
+
+def tf_batches(batch):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors(batch)
 
 
 @pytest.mark.parametrize("what", ["vae", "rnn"])

@@ -17,8 +17,8 @@ from job.rundir import need
 from job.training import generated
 
 FRAME_SHAPE = (64, 64, 3)
-BUFFER_FRAMES = 8192  # 100 MB: eight episodes of the car, or 26 of Doom, are mixed
-SHARD_EPISODES = 100  # a checkpoint is written after each; a car's 100,000 frames take a few minutes
+BUFFER_FRAMES = 8192  # 100 MB: eight episodes of 1000 frames are mixed
+SHARD_EPISODES = 100  # a checkpoint is written after each; 100,000 frames take a few minutes
 HELD_OUT_EPISODES, HELD_OUT_FRAMES = 40, 2000
 
 
@@ -47,7 +47,7 @@ def episode_length(path, action_size):
             (obs, obs_type), (action, _) = (_header(archive, name) for name in ("obs", "action"))
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise BadEpisode(path, f"cannot be read ({error})") from None
-    if len(action) == action_size == 1:  # as the original records Doom
+    if len(action) == action_size == 1:  # as the original records one number
         action = (*action, 1)
     if len(action) != 2 or action[1] != action_size or action[0] == 0:
         raise BadEpisode(path, f"has actions of shape {action}, not (T, {action_size})")
@@ -132,7 +132,7 @@ class FrameStream:
         rest = np.empty((0, *FRAME_SHAPE), np.uint8)
         for path in self.paths:
             try:
-                obs, _ = load_episode(path, self.action_size)
+                obs = load_episode(path, self.action_size).obs
             except BadEpisode as error:
                 _skip(error, self.skip_bad)
                 continue
@@ -153,7 +153,7 @@ def held_out_frames(paths, action_size, batch, skip_bad=False):
     frames = [np.empty((0, *FRAME_SHAPE), np.uint8)]
     for path in paths:
         try:
-            obs, _ = load_episode(path, action_size)
+            obs = load_episode(path, action_size).obs
         except BadEpisode as error:
             _skip(error, skip_bad)
             continue

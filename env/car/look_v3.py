@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
 
-from env.car_image import CarImage
-from env.track_image import PER_UNIT, TrackImage, empty_field
+from env.car.image import CarImage
+from env.car.track import PER_UNIT, TrackImage, empty_field
 
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position

@@ -3,10 +3,10 @@
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.box2d.car_racing import FPS
 
-from env import checked_action
-from env.car_racing import CarRacing
-from env.look_v3 import SHAPE
+from env.actions import checked_action
+from env.car.look_v3 import SHAPE
 from env.preprocess import SIZE, preprocessing
 
 
@@ -17,7 +17,7 @@ class GymnasiumCarRacing(gymnasium.Env):
     Raises UserError for an unknown preprocess, and in `step` for an action that is not 3 finite numbers.
     """
 
-    metadata = CarRacing.metadata
+    metadata = {"render_modes": ["rgb_array", "state_pixels"], "render_fps": FPS}
 
     def __init__(self, preprocess="paper", render_mode=None):
         self._preprocess, self.render_mode = preprocessing(preprocess), render_mode
@@ -39,13 +39,3 @@ class GymnasiumCarRacing(gymnasium.Env):
 
     def close(self):
         self.world.close()
-
-
-def car_racing(look="v0", preprocess="paper", render_mode=None):
-    """The environment of a look: "gymnasium" is Gymnasium's own, the others are those of CarRacing."""
-    if look == "gymnasium":
-        return GymnasiumCarRacing(preprocess, render_mode)
-    return CarRacing(look, preprocess, render_mode)
-
-
-car_racing.metadata = CarRacing.metadata  # gymnasium.make looks here for the render modes

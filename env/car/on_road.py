@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from env.look_v0 import GRASS, LIGHT_GRASS
+from env.car.look_v0 import GRASS, LIGHT_GRASS
 
 ROAD, OUTSIDE = (102, 102, 102), (0, 0, 0)  # outside of the field all is black
 WIDE = 50  # frames at an episode's beginning, in which the view narrows and the road is thinner than the car's surroundings
@@ -34,3 +34,19 @@ def driven(on):
     judged = np.asarray(on)[WIDE:]
     off = np.lib.stride_tricks.sliding_window_view(~judged, LEFT, axis=0).all(axis=-1)
     return np.where(off.any(axis=0), WIDE + off.argmax(axis=0), len(on)), judged.mean(axis=0)
+
+
+class OnRoad:
+    """Scores a dream by how long the car stays on its road, for config.Game.judge."""
+
+    least_steps = WIDE + LEFT  # of an episode that can be judged
+    share = "on_road"  # the name of the share of all frames that are good
+    told = "the score is the steps until the car leaves the road, and it is on the road in {share:.1%} of all frames"
+
+    def see(self, frames):
+        """(B,) bool: which of the frames (B,64,64,3) uint8 are good."""
+        return on_road(frames)
+
+    def score(self, seen):
+        """(scores (B,), shares (B,)) of the episodes of which `seen` (T,B) is what `see` saw."""
+        return driven(seen)

@@ -1,0 +1,183 @@
+"""The pendulum: Gymnasium's Pendulum-v1 from pixels, hanging at first, so that it has to be swung up. The third game.
+
+The article's figure of its iterative procedure is a pole that learns to swing up; its environment was never released.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import EzPickle
+
+from config import Game, UserError
+from env.actions import checked_action
+from env.policies import constant_policy, uniform_policy
+from env.preprocess import SIZE
+
+STARTS = ("hanging", "anywhere")
+STEPS = 200
+HALF_PERIOD = 16  # steps, of small swings about the hanging position
+
+# Pendulum-v1 draws 500 x 500 pixels: the rod's end lies 500 / 4.4 from the middle, all is a tenth of that wide.
+WINDOW, MIDDLE, LENGTH, RADIUS, AXLE = 500, 250, 500 / 4.4, 11, 5
+RED, BLACK, WHITE = (204, 77, 77), (0, 0, 0), 255
+# Here a pixel is drawn as 4 x 4, and shrunk. Only the middle is drawn, as far as the pole reaches.
+FINE, REACH = 4, 17
+SHIFT = 6  # OpenCV's fixed point: so many binary digits of a pixel
+SCALE = SIZE * FINE / WINDOW * 2**SHIFT
+ORIGIN = REACH * FINE * 2**SHIFT
+
+
+class Pendulum(PendulumEnv, EzPickle):
+    """Swing a pole up and keep it there. Observations (64,64,3) uint8, in Pendulum-v1's look without its arrow.
+
+    begin: "hanging", at rest within 0.1 radians of straight down, or "anywhere", as Pendulum-v1 does.
+    Actions: one number in [-1, 1], the torque in units of 2 N m. Reward and physics are Pendulum-v1's, bit for bit: minus the
+    squared angle from upright, a tenth of the squared speed, and a little of the torque. 200 steps, 1/20 s each; no other end.
+    Raises UserError for another `begin`, and in `step` for an action that is not one finite number.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, begin="hanging", render_mode=None):
+        if begin not in STARTS:
+            raise UserError(f"there is no beginning {begin!r}: choose one of {', '.join(STARTS)}")
+        super().__init__(render_mode)
+        EzPickle.__init__(self, begin, render_mode)
+        self.begin, self.state = begin, None
+        self.observation_space = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if self.begin == "hanging":
+            self.state = np.array([np.pi + self.np_random.uniform(-0.1, 0.1), 0.0])
+        return picture(self.state[0]), {}
+
+    def step(self, action):
+        if self.state is None:
+            raise ResetNeeded("call reset before the first step")
+        torque = np.float32(self.max_torque) * np.float32(checked_action(action, 1))  # float32, as Pendulum-v1 is given it
+        _, reward, *rest = super().step(torque)
+        return picture(self.state[0]), float(reward), *rest
+
+    def render(self):
+        """The observation, where the render mode is "rgb_array"; otherwise None."""
+        return picture(self.state[0]) if self.render_mode == "rgb_array" else None
+
+
+def picture(angle):
+    """(64,64,3) uint8 of the pole at `angle`, in radians from upright, counter-clockwise."""
+    canvas = np.full((2 * REACH * FINE, 2 * REACH * FINE, 3), WHITE, np.uint8)
+    right, up = -math.sin(angle), math.cos(angle)  # of the pole, in Pendulum-v1's window, whose rows count upwards
+    wide, high = LENGTH / 10 * up, -LENGTH / 10 * right  # from its middle line to its edge
+    top = LENGTH * right, LENGTH * up
+    corners = (-wide, -high), (wide, high), (top[0] + wide, top[1] + high), (top[0] - wide, top[1] - high)
+    cv2.fillConvexPoly(canvas, np.array([_fine(*corner) for corner in corners]), RED, cv2.LINE_8, SHIFT)
+    end = int(MIDDLE + top[0]) - MIDDLE, int(MIDDLE + top[1]) - MIDDLE
+    for centre, radius, color in (((0, 0), RADIUS, RED), (end, RADIUS, RED), ((0, 0), AXLE, BLACK)):
+        cv2.circle(canvas, _fine(*centre), round((radius + 0.5) * SCALE), color, cv2.FILLED, cv2.LINE_8, SHIFT)
+    frame = np.full((SIZE, SIZE, 3), WHITE, np.uint8)
+    around = slice(SIZE // 2 - REACH, SIZE // 2 + REACH)
+    frame[around, around] = cv2.resize(canvas, (2 * REACH, 2 * REACH), interpolation=cv2.INTER_AREA)
+    return frame
+
+
+def _fine(right, up):
+    """A pixel's place in the window, from the middle one, in OpenCV's fixed point on the canvas, where rows count downwards."""
+    half = 2**SHIFT // 2  # both count from a pixel's middle
+    return round((right + 0.5) * SCALE) + ORIGIN - half, round((-up - 0.5) * SCALE) + ORIGIN - half
+
+
+def random_policy(game, rng):
+    """Torques a ~ U(-1, 1), each kept for 1 to `record_hold` steps."""
+    action, until = None, 0
+
+    def act(t):
+        nonlocal action, until
+        if t >= until:
+            action, until = rng.uniform(-1, 1), t + int(rng.integers(1, game.record_hold + 1))
+        return np.array([action], np.float32)
+
+    return act
+
+
+def blind_players(game, rng):
+    """The last pushes in time with small swings."""
+    return {
+        "no torque": constant_policy(0),
+        "a fresh torque each step": uniform_policy(game, rng),
+        f"to and fro, {HALF_PERIOD} steps each": lambda t: np.array([1 if t // HALF_PERIOD % 2 else -1], np.float32),
+    }
+
+
+GAME = Game(
+    name="pendulum",
+    title="the pendulum",
+    environment=Pendulum,
+    real_id="WorldModels/Pendulum-v0",
+    max_steps=STEPS,
+    timeout=True,
+    frames_per_second=20,
+    action_maps=("signed",),
+    mirrored_action=(-1,),
+    options={"begin": (STARTS, "how the pendulum begins: hanging, or anywhere as Pendulum-v1")},
+    random_policy=random_policy,
+    blind_players=blind_players,
+    dream_id="WorldModels/PendulumDream-v0",
+    train_world="dream",
+    whole_episodes=True,
+    predict_reward=True,
+    predict_action=True,
+    reward_scale=8.0,
+    controller_bias=True,
+    # Nothing was published for this game. These are sizes that serve, for a run of an hour on two cores.
+    record_episodes=400,
+    record_max_steps=STEPS,
+    record_hold=20,  # fresh torques hardly leave the bottom
+    z_size=8,
+    vae_batch_size=32,
+    vae_learning_rate=1e-3,
+    vae_epochs=2,
+    rnn_size=64,
+    rnn_seq_len=STEPS - 1,
+    rnn_batch_size=16,
+    rnn_epochs=100,
+    rnn_learning_rate=3e-3,
+    rnn_decay=0.999,
+    dream_max_steps=STEPS,
+    controller_max_steps=STEPS,
+    controller_sigma_init=0.5,  # with 0.1 the search finds no swing
+    controller_generations=200,
+    scales={
+        "quick": dict(
+            record_episodes=100,
+            vae_epochs=2,
+            rnn_epochs=60,
+            controller_population=32,
+            controller_episodes=4,
+            controller_generations=60,
+            controller_eval_steps=20,
+            controller_eval_episodes=64,
+        ),
+        "smoke": dict(
+            record_episodes=4,
+            record_max_steps=40,
+            vae_batch_size=20,
+            vae_epochs=1,
+            rnn_batch_size=2,
+            rnn_seq_len=39,
+            rnn_epochs=2,
+            dream_max_steps=30,
+            controller_population=4,
+            controller_episodes=2,
+            controller_max_steps=30,
+            controller_generations=2,
+            controller_eval_steps=2,
+            controller_eval_episodes=4,
+        ),
+    },
+)
