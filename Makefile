@@ -24,6 +24,7 @@ run: install
 	python -m vae.train $(stage)
 	python -m rnn.series $(stage)
 	python -m rnn.train $(stage)
+	python probe.py $(stage) --episodes 4
 	python train.py $(stage)
 	python evaluate.py $(stage) --episodes 32 --baseline \
 		--video $(RUN)/evaluate/agent.mp4 --json $(RUN)/evaluate/scores.json

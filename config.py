@@ -133,6 +133,10 @@ class Game:
         """Whether there is anything to learn from in this game's dream."""
         return self.predict_reward or self.survival_reward != 0
 
+    def dreams_are_judged(self, world):
+        """Whether scores in `world`, "real" or "dream", are by what it looks like: in a dream that has no reward."""
+        return world == "dream" and not self.dream_rewards
+
 
 SCALES = ("paper", "quick", "smoke")  # as published; `make run` in 15 minutes on 2 cores; for tests, and learns nothing
 

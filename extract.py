@@ -9,17 +9,13 @@ A second round of learning, the article's iterative procedure, begins with what 
 """
 
 import os
-import sys
-
-import numpy as np
 
 from config import UserError, stage_settings
-from env.record import episode_path, link_episodes, list_episodes, save_episode
+from env.record import link_episodes, list_episodes
 from job import workers
 from job.command import CommandLine
-from job.machine import load_tensorflow, set_threads
-from job.rundir import Progress, Stage, add_name_option, digest, need, settings_in, world_keywords
-from job.seeds import RECORD, episode_seeds
+from job.machine import set_threads
+from job.rundir import Stage, add_name_option, digest, need, settings_in, world_keywords
 
 
 def main(argv=None):
@@ -55,7 +51,9 @@ def main(argv=None):
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
         for prefix, paths in others.items() if pool.rank == 0 else ():
             link_episodes(paths, stage.dir, prefix)
-        _record(game, args, keywords, stage, pool)
+        from controller.recording import record
+
+        record(game, args, keywords, stage, pool)
 
 
 def _digests(game, args):
@@ -82,94 +80,6 @@ def _others(game, args, keywords):
             raise UserError(f"{folder} was not recorded with {keywords}: frames of two kinds cannot be mixed")
         episodes[prefix] = paths
     return episodes
-
-
-def _record(game, args, keywords, stage, pool):
-    missing = [i for i in range(game.record_episodes) if not os.path.exists(episode_path(stage.dir, i))]
-    record = pool.together(
-        lambda: (_Agent if args.agent else _Random)(game, args, keywords)
-    )  # all have looked, none has written
-    share = missing[pool.rank :: pool.size]
-    progress = Progress(len(missing), f"{pool.size} workers: episodes") if pool.rank == 0 else None
-    lengths = []
-    for start in range(0, len(share), record.rows):
-        done = record(stage.dir, share[start : start + record.rows])
-        lengths += done
-        if progress:  # the others are about as far
-            progress.add(min(len(done) * pool.size, len(missing) - progress.done))
-    lengths = [length for part in pool.gather(lengths) for length in part]
-    if pool.rank == 0:
-        progress.close()
-        if lengths:
-            mean, deviation = float(np.mean(lengths)), float(np.std(lengths))
-            stage.log(episodes=len(lengths), frames=sum(lengths), mean_frames=mean, std_frames=deviation, workers=pool.size)
-            print(f"recorded {len(lengths)} episodes of {mean:.1f} +- {deviation:.1f} frames", file=sys.stderr)
-        print(f"{stage.dir} has {game.record_episodes} episodes", file=sys.stderr)
-
-
-class _Random:
-    """Records episodes of the published random policy, one at a time."""
-
-    rows = 1
-
-    def __init__(self, game, args, keywords):
-        import env
-
-        self.game, self.seed, self.world = game, args.seed, env.make(game, **keywords)
-
-    def __call__(self, folder, indices):
-        from env.policies import extraction_policy, play
-
-        (index,), game = indices, self.game
-        for attempt in range(1000):
-            (seed,) = episode_seeds(1, self.seed, RECORD, index, attempt)
-            act = extraction_policy(game, np.random.default_rng((seed, 1)))
-            episode = play(self.world, act, seed, game.record_max_steps, game.record_full)
-            if len(episode[0]) > game.record_min_frames:
-                save_episode(episode_path(folder, index), *episode)
-                return [len(episode[0])]
-        raise RuntimeError(f"1000 episodes in a row had {game.record_min_frames} frames or fewer")
-
-
-class _Agent:
-    """Records episodes of a trained agent, several at a time. None is thrown away for being short."""
-
-    rows = 64  # more than are played at once: the next one begins where one is over, and only the last leave rows idle
-
-    def __init__(self, game, args, keywords):
-        load_tensorflow(1)
-        from controller.agent import controller_stage, load_controller
-        from controller.rollout import ROWS, open_world
-
-        self.game, self.seed, self.explore = game, args.seed, args.explore
-        mode, params = load_controller(args.agent, game, controller_stage(args.agent, args.name))
-        self.world = open_world("real", args.agent, game, ROWS, mode, **keywords)
-        self.world.controller.set_params(params)
-
-    def __call__(self, folder, indices):
-        from env.policies import exploration
-
-        episodes, max_steps, full = {}, self.game.record_max_steps, self.game.record_full
-
-        def watch(playing, frames, z, actions, rewards, dones):
-            for row in np.flatnonzero(playing >= 0):
-                number = playing[row]
-                steps = episodes.setdefault(number, [])
-                steps.append((frames[row].copy(), actions[row], rewards[row], dones[row]))
-                if len(steps) == max_steps or dones[row] and not full:
-                    save_episode(episode_path(folder, indices[number]), *zip(*episodes.pop(number), strict=True))
-
-        seeds = [episode_seeds(1, self.seed, RECORD, index)[0] for index in indices]
-        force = None
-        if self.explore:
-            rngs = [np.random.default_rng((seed, 2)) for seed in seeds]  # with 1 the noise is drawn that samples z
-            explorers = [exploration(self.game, rng, self.explore) for rng in rngs]
-
-            def force(episode, t):
-                return explorers[episode](t)
-
-        _, steps = self.world.rollout(self.world.controller.params, seeds, max_steps, full, watch, force)
-        return steps.tolist()
 
 
 if __name__ == "__main__":

@@ -200,10 +200,10 @@ def extraction(args):
 
         return episodes
 
-    measured = rates({f"extract.py {game}": contestant(game) for game in GAMES}, args.runs, warm_up=False)
+    games = {"carracing": "extract_frames_per_s", "doom": "extract_doom_frames_per_s"}
+    measured = rates({f"extract.py {game}": contestant(game) for game in games}, args.runs, warm_up=False)
     print(table(f"recording, {workers} workers", measured, "frames/s"))
-    car, doom = (statistics.median(values) for values in measured.values())
-    return {"extract_frames_per_s": car, "extract_doom_frames_per_s": doom}
+    return {name: statistics.median(values) for name, values in zip(games.values(), measured.values(), strict=True)}
 
 
 # Each prints its table and returns what --json gets of it.

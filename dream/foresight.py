@@ -7,6 +7,9 @@ finds each death that M does not foresee. So these are measured on recorded game
 import numpy as np
 import tensorflow as tf
 
+from env.record import load_episode
+from rnn.encoding import ENCODE_FRAMES
+
 BEFORE_THE_END = 20  # frames, in which that which ends an episode is near
 ROWS = 16  # episodes that go through M together
 
@@ -21,9 +24,6 @@ def foresight(game, vae, rnn, paths, seed=0):
 
     z is sampled, by `seed`, as in training and in play. Raises UserError, naming the file, where one cannot be read.
     """
-    from env.record import load_episode
-    from rnn.series import ENCODE_FRAMES
-
     rng = np.random.default_rng(seed)
     code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
     errors, before, episodes = [], [], []

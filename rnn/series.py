@@ -6,20 +6,13 @@ game ended it; episode (E,), their file names; and vae, the digest of the V that
 by its mirror image, whose name says so.
 """
 
-import math
 import os
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
-from config import UserError, stage_settings
+from config import UserError
 from job.command import CommandLine, run_script
 from job.machine import load_tensorflow
-from job.rundir import Progress, Stage, digest, need, read_json, settle_precision, write_json
-
-ENCODE_FRAMES = 250
-SAVE_EVERY = 20  # episodes between notes of the progress
+from job.rundir import need, settle_precision
+from original.series import made_here
 
 
 def main(argv=None):
@@ -29,8 +22,6 @@ def main(argv=None):
     command.add_precision_option("what V's layers compute in")
     game, args = command.parse(argv)
     settle_precision(args, "series")
-    from original.series import made_here
-
     series_path = os.path.join(args.run_dir, "series", "series.npz")
     if os.path.exists(series_path) and not made_here(series_path):
         raise UserError(
@@ -39,128 +30,9 @@ def main(argv=None):
         )
     vae_path = need(args.run_dir, "vae", "vae.keras", game.name)
     load_tensorflow(args.threads)
+    from rnn.encoding import encode
 
-    from job.npz import memory_maps
-    from vae.frames import fingerprint, recorded
-
-    paths, lengths = recorded(args.run_dir, game, args.skip_bad)
-    made_by = digest(vae_path)
-    settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision, **stage_settings(game, "mirror")}
-    with Stage(args.run_dir, "series", settings, args.seed) as stage:
-        if os.path.exists(series_path):
-            if str(memory_maps(series_path)["vae"]) != made_by:
-                raise UserError(other_v(series_path, vae_path, game.name))
-            print(f"{series_path} is finished")
-            return
-        _encode_all(game, args, stage, paths, vae_path, made_by)
-
-
-def other_v(series_path, vae_path, game_name):
-    """The sentence for a series that another V made."""
-    folder = os.path.dirname(series_path)
-    return f"{series_path} was not made by {vae_path}: remove {folder} and run `python -m rnn.series {game_name}`"
-
-
-def _encode_all(game, args, stage, paths, vae_path, made_by):
-    """Encode the episodes `paths`, from where a stopped run of the same V was, and write series.npz."""
-    import tensorflow as tf
-
-    from env.record import MIRRORED, BadEpisode, load_episode
-    from vae.vae import load_vae
-
-    model = load_vae(vae_path).in_precision(args.precision)
-    signature = [tf.TensorSpec((None, 64, 64, 3), tf.uint8)]
-    encode = tf.function(model.encode, input_signature=signature, autograph=False)
-
-    def load(path):
-        try:
-            return load_episode(path, game.action_size, game.max_steps)
-        except BadEpisode as error:
-            if not args.skip_bad:
-                raise
-            print(f"skipped: {error}", file=sys.stderr)
-
-    def coded(episode):
-        parts = [encode(episode.obs[i : i + ENCODE_FRAMES]) for i in range(0, len(episode.obs), ENCODE_FRAMES)]
-        mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*parts, strict=True))
-        if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
-            raise UserError(f"{vae_path} makes values that float16 cannot hold: train V again")
-        return {"mu": mu, "logvar": logvar, "action": episode.action.astype(np.float16), "reward": episode.reward}
-
-    columns = {
-        "mu": ("float16", (model.z_size,)),
-        "logvar": ("float16", (model.z_size,)),
-        "action": ("float16", (game.action_size,)),
-        "reward": ("float32", ()),
-    }
-    partial = _Partial(stage, columns, made_by)
-    progress = Progress(len(paths), "episodes encoded", initial=partial.read)
-    left = paths[partial.read :]
-    with ThreadPoolExecutor(1) as pool:  # reads the next episode while this one is encoded
-        following = pool.submit(load, left[0]) if left else None
-        for path, next_path in zip(left, [*left[1:], None], strict=True):
-            episode = following.result()
-            following = pool.submit(load, next_path) if next_path else None
-            if episode is not None:
-                name = os.path.basename(path)
-                partial.append(name, coded(episode), episode.ended)
-                if game.mirror:
-                    partial.append(MIRRORED + name, coded(episode.mirrored(game.mirrored_action)), episode.ended)
-            partial.note_read()
-            progress.add()
-    progress.close()
-    partial.finish(stage.path("series.npz"))
-    stage.log(episodes=len(partial.length), frames=sum(partial.length))
-    print(f"{stage.path('series.npz')}: {sum(partial.length)} frames of {len(partial.length)} episodes")
-
-
-class _Partial:
-    """The series so far: raw files that episodes are appended to, and a note (partial.json) of how far they are good."""
-
-    def __init__(self, stage, columns, made_by):
-        """columns: {array name: (dtype, a frame's shape)}. A note that names another V than `made_by`, or has not the array
-        reward yet, counts for nothing."""
-        self.note, self.columns, self.made_by = stage.path("partial.json"), columns, made_by
-        before = read_json(self.note) if os.path.exists(self.note) else {}
-        if before.get("vae") != made_by or before.get("columns") != list(columns):
-            before = {"read": 0, "length": [], "ended": [], "episode": []}
-        self.read, self.length, self.ended, self.episode = (before[key] for key in ("read", "length", "ended", "episode"))
-        self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in columns}
-        for name, (dtype, shape) in columns.items():
-            self.files[name].truncate(np.dtype(dtype).itemsize * math.prod(shape) * sum(self.length))
-
-    def append(self, name, arrays, ended):
-        """Add an episode's {array name: (T, ...)}, and whether it went to its end."""
-        for key, array in arrays.items():
-            self.files[key].write(array.tobytes())
-        self.length.append(len(array))
-        self.ended.append(ended)
-        self.episode.append(name)
-
-    def note_read(self):
-        """One more of the files is done with."""
-        self.read += 1
-        if self.read % SAVE_EVERY == 0:
-            for file in self.files.values():
-                file.flush()
-            told = {"length": self.length, "ended": self.ended, "episode": self.episode}
-            write_json(self.note, {"vae": self.made_by, "columns": list(self.columns), "read": self.read, **told})
-
-    def finish(self, path):
-        """Pack everything into `path` and remove the raw files."""
-        from job.npz import pack
-
-        if not self.length:
-            raise UserError("none of the recorded episodes can be read: record them again")
-        for file in self.files.values():
-            file.close()
-        frames = sum(self.length)
-        arrays = {key: (self.files[key].name, dtype, (frames, *shape)) for key, (dtype, shape) in self.columns.items()}
-        told = {"length": np.array(self.length, np.int32), "ended": np.array(self.ended, bool), "episode": self.episode}
-        pack(path, {**arrays, **told, "vae": self.made_by})
-        for leftover in (self.note, *(file.name for file in self.files.values())):
-            if os.path.exists(leftover):
-                os.remove(leftover)
+    encode(game, args, vae_path, series_path)
 
 
 if __name__ == "__main__":

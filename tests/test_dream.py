@@ -15,7 +15,7 @@ from config import UserError
 from controller.rollout import open_world
 from dream.kernel import sample
 from dream.noise import threefry, uniform_and_normal
-from probe import dreamed
+from dream.probing import dreamed
 from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]

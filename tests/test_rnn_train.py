@@ -74,7 +74,7 @@ def test_series_is_v_of_each_frame(run):
 
 def test_mirror_images_follow_their_episodes_into_the_training_alone(run, tmp_path, monkeypatch):
     import rnn.series
-    import rnn.train
+    import rnn.training
     from env.record import load_episode
     from rnn.batches import Series
     from vae.vae import load_vae
@@ -91,18 +91,19 @@ def test_mirror_images_follow_their_episodes_into_the_training_alone(run, tmp_pa
     np.testing.assert_array_equal(series.action[series.frames(5)], (action * turned).astype(np.float16))
 
     parts = {}
-    monkeypatch.setattr(rnn.train, "_train", lambda *args: parts.update(kept=args[-2], held_out=args[-1]))
+    monkeypatch.setattr(rnn.training, "_train", lambda *args: parts.update(kept=args[-2], held_out=args[-1]))
     train(run, tmp_path)
     assert parts == {"kept": [0, 1, 2, 3, 4, 5, 6, 7], "held_out": [8]}  # 9 is the image of 8
 
 
 def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch):
+    import rnn.encoding
     import rnn.series
 
     copy_of(run, tmp_path, "record", "vae")
     rnn.series.main([run.game.name, "--run-dir", str(copy_of(run, tmp_path / "whole", "record", "vae")), *OTHER_PRECISION])
-    monkeypatch.setattr(rnn.series, "SAVE_EVERY", 2)
-    append = rnn.series._Partial.append
+    monkeypatch.setattr(rnn.encoding, "SAVE_EVERY", 2)
+    append = rnn.encoding._Partial.append
 
     def append_and_stop(self, name, *episode):
         append(self, name, *episode)
@@ -110,14 +111,14 @@ def test_series_goes_on_or_begins_anew_with_another_v(run, tmp_path, monkeypatch
             raise KeyboardInterrupt
 
     command = [run.game.name, "--run-dir", str(tmp_path)]
-    monkeypatch.setattr(rnn.series._Partial, "append", append_and_stop)
+    monkeypatch.setattr(rnn.encoding._Partial, "append", append_and_stop)
     with pytest.raises(KeyboardInterrupt):
         rnn.series.main([*command, *OTHER_PRECISION])
     note = json.loads((tmp_path / "series" / "partial.json").read_text())
     assert note["read"] == 2
     read = []
     monkeypatch.setattr(
-        rnn.series._Partial, "append", lambda self, name, *episode: (read.append(name), append(self, name, *episode))
+        rnn.encoding._Partial, "append", lambda self, name, *episode: (read.append(name), append(self, name, *episode))
     )
     rnn.series.main(command)
     assert read == ["000002.npz", "000003.npz", "000004.npz"]

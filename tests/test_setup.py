@@ -112,7 +112,7 @@ def make(*arguments):
     return subprocess.run(["make", "-C", ROOT, *arguments], capture_output=True, text=True)
 
 
-STAGES = ["extract.py", "-m vae.train", "-m rnn.series", "-m rnn.train", "train.py", "evaluate.py"]
+STAGES = ["extract.py", "-m vae.train", "-m rnn.series", "-m rnn.train", "probe.py", "train.py", "evaluate.py"]
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -13,6 +13,7 @@ from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, run_script
 
 import train
 from config import UserError
+from controller.search import shared_seeds
 from job.seeds import episode_seeds
 
 
@@ -169,7 +170,7 @@ def test_options_of_the_original_are_understood():
 
 @pytest.mark.parametrize("how, different", [("pairs", 32), ("one", 1), ("own", 64)])
 def test_seeds_are_shared_as_asked(how, different):
-    shared = train._shared_seeds(how, 64)
+    shared = shared_seeds(how, 64)
     assert len(shared) == 64 and sorted(set(shared)) == list(range(different))
     assert {shared.count(seed) for seed in shared} == {64 // different}
 

@@ -1,12 +1,10 @@
 """Train V on the recorded frames: record/*.npz -> vae/vae.keras.   python -m vae.train GAME"""
 
 import os
-import time
 
-from config import UserError, stage_settings
 from job.command import CommandLine, run_script
 from job.machine import load_tensorflow
-from job.rundir import Atomic, Progress, Stage, add_start_option, settle_precision, start_settings
+from job.rundir import add_start_option, settle_precision
 
 
 def main(argv=None):
@@ -18,85 +16,9 @@ def main(argv=None):
     game, args = command.parse(argv)
     settle_precision(args, "vae")
     load_tensorflow(args.threads)
+    from vae.training import train
 
-    from env.record import split
-    from job.training import Checkpoints
-    from vae.frames import fingerprint, recorded, shards
-
-    paths, lengths = recorded(args.run_dir, game, args.skip_bad)
-    length = dict(zip(paths, lengths, strict=True))
-    kept, held_out = split(paths)
-    frames = sum(length[path] for path in kept)
-    if frames < game.vae_batch_size:
-        raise UserError(
-            f"{args.run_dir}/record has {frames} frames to train on, fewer than a batch of {game.vae_batch_size}: "
-            f"record more with `python extract.py {game.name}`, or lower --batch-size"
-        )
-    settings = {**stage_settings(game, "vae", "mirror"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
-    settings |= start_settings(args)
-    checkpoints = Checkpoints(os.path.join(args.run_dir, "vae"))
-    parts = len(shards(len(kept), args.seed, 0))  # in each epoch
-    finished = checkpoints.finished("vae.keras", game.vae_epochs, parts)
-    with Stage(args.run_dir, "vae", settings, args.seed) as stage:
-        if finished:
-            print(f"{stage.path('vae.keras')} is finished: {checkpoints.done // parts} epochs")
-            return
-        _train(game, args, stage, checkpoints, kept, [length[path] for path in kept], held_out)
-
-
-def _train(game, args, stage, checkpoints, paths, lengths, held_out):
-    """Train from the last checkpoint on. `paths` and `lengths` are of the training episodes, `held_out` are paths."""
-    import keras
-    import numpy as np
-
-    from job.training import Adam, Watch, record
-    from vae.frames import FrameStream, held_out_frames, shards
-    from vae.vae import ConvVAE, begin_with
-
-    keras.utils.set_random_seed(args.seed)  # of the first weights
-    model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision)
-    if args.start:
-        begin_with(model, args.start)
-    # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
-    model.compile(optimizer=Adam(game.vae_learning_rate), jit_compile=False)
-    done = checkpoints.restore(model)
-    unseen = held_out_frames(held_out, game.action_size, game.vae_batch_size, args.skip_bad)
-
-    parts = [(epoch, part) for epoch in range(game.vae_epochs) for part in enumerate(shards(len(paths), args.seed, epoch))]
-    updates = [sum(lengths[i] for i in chosen) // game.vae_batch_size for _, (_, chosen) in parts]
-    progress = Progress(sum(updates), "V updates", initial=sum(updates[:done]))
-    for number, (epoch, (part, chosen)) in enumerate(parts[done:], done + 1):
-        start = time.time()
-        rng = np.random.default_rng([args.seed, epoch, part])
-        episodes, steps = [paths[i] for i in chosen], updates[number - 1]
-        stream = FrameStream(episodes, game.action_size, game.vae_batch_size, steps, rng, args.skip_bad, game.mirror)
-        try:
-            # Without the number of steps Keras would begin one too many, and count it.
-            watch = [Watch(progress)]
-            history = model.fit(stream.dataset(), steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=watch).history
-        finally:
-            if stream.error:
-                raise stream.error
-        values = {name: numbers[0] for name, numbers in history.items()}
-        if number % (len(parts) // game.vae_epochs) == 0 and len(unseen):
-            seen = model.evaluate(unseen, batch_size=game.vae_batch_size, verbose=0, return_dict=True)
-            values |= {f"val_{name}": value for name, value in seen.items()}
-        where = {"epoch": epoch + 1, "part": part + 1, "seconds": round(time.time() - start, 1)}
-        record(stage, f"V epoch {epoch + 1}/{game.vae_epochs}", int(model.optimizer.iterations), values, **where)
-        if number == len(parts):
-            _save(model, stage.path("vae.keras"))  # before the checkpoint that says that all is done
-        checkpoints.save(model, number)
-    if done == len(parts):
-        _save(model, stage.path("vae.keras"))
-    progress.close()
-
-
-def _save(model, path):
-    """Write V without the optimizer's state, which would triple the file."""
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    with Atomic(path) as temporary:
-        bare.save(temporary)
+    train(game, args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""The scores of a trained agent over fixed seeds, beside those of others, and its film."""
+
+import sys
+
+import numpy as np
+
+import env
+from config import GAMES
+from controller.agent import load_controller
+from controller.report import save_histogram, summary, table, write_video
+from controller.rollout import open_world, run_episodes, watch_dreams
+from env.policies import extraction_policy, play, uniform_policy
+from job.rundir import Atomic, Stage, search_folder, world_keywords, write_json
+from job.seeds import TEST, VALIDATION, episode_seeds
+from rnn.world_model import load_vision
+
+ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
+ENLARGED = 4  # a pixel of the video for each of these, squared
+
+
+def evaluate(game, args, pool):
+    """Play, tell, and write runs/GAME/evaluate/. args: those of evaluate.py."""
+    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    world = pool.together(lambda: _open(game, args, keywords))
+    settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
+    settings |= {"precision": args.precision}
+    settings |= {"temperature": game.dream_temperature} if args.world == "dream" else {}
+    with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
+        measured, seeds = _measure(game, args, keywords, world, pool)
+        if pool.rank == 0:
+            print(table(game, args.world, measured))
+            if game.dreams_are_judged(args.world):
+                print(_told(game, measured["this agent"]))
+            _write(game, args, stage, settings, measured, seeds)
+            if args.video:
+                _film(game, args, world, seeds[0])
+
+
+def _open(game, args, keywords):
+    stage = search_folder(args.name) if args.name else "legacy" if args.legacy else None
+    mode, params = load_controller(args.run_dir, game, stage, None if args.legacy else args.controller)
+    models = args.world, args.run_dir, game, ROWS, mode, game.dream_temperature
+    world = open_world(*models, args.threads, args.precision, **keywords)
+    world.controller.set_params(params)
+    return world
+
+
+def _measure(game, args, keywords, world, pool):
+    """({name: summary}, the episodes' seeds) of the agent and, where asked for, the random policies."""
+    purpose = {"test": TEST, "validation": VALIDATION}[args.split]
+    seeds = episode_seeds(args.episodes, args.seed, purpose)
+    if game.dreams_are_judged(args.world):
+        return {"this agent": _judge(game, args, world, pool, seeds)}, seeds
+    measured = {"this agent": summary(*run_episodes(pool, world, world.controller.params, seeds, args.max_steps))}
+    if args.baseline:
+        bare = env.make(game, **keywords)
+        for name, (policy, recorded) in _random_policies(game).items():
+
+            def score(seed, policy=policy, recorded=recorded):
+                rewards = play(bare, policy(recorded, np.random.default_rng((seed, 1))), seed, args.max_steps)[2]
+                return rewards.sum(), len(rewards)
+
+            measured[f"random, {name}"] = summary(*zip(*pool.map(score, seeds), strict=True))
+        bare.close()
+    return measured, seeds
+
+
+def _judge(game, args, world, pool, seeds):
+    """The summary of dreams that the game's judge scores by their pictures, with the share of good frames of each."""
+    vae, judge = load_vision(args.run_dir, game), game.judge
+
+    def score(part):
+        rows = np.resize(part, ROWS)  # the batch is full, always
+        seen = [judge.see(vae.pictures(z)) for z in watch_dreams(world, rows, args.max_steps)]
+        return [(*row, len(seen)) for row in zip(*judge.score(seen), strict=True)][: len(part)]
+
+    results = pool.map(score, [seeds[i : i + ROWS] for i in range(0, len(seeds), ROWS)])
+    scores, shares, steps = zip(*sum(results, []), strict=True)
+    return summary(scores, steps) | {judge.share: [float(share) for share in shares]}
+
+
+def _told(game, judged):
+    told = game.judge.told.format(share=np.mean(judged[game.judge.share]))
+    return f"A dream of this game has no reward: {told}, as V's decoder shows them (of at most {max(judged['steps'])} steps)."
+
+
+def _random_policies(game):
+    """{name: (policy, Game)}: the two published ones, and the one that recorded at this scale where that is another."""
+    published = GAMES[game.name]
+    recorded = "as published to record" if published.published else "as recorded"
+    policies = {recorded: (extraction_policy, published), "fresh action each step": (uniform_policy, published)}
+    if game.record_hold != published.record_hold:
+        policies["as recorded at this scale"] = extraction_policy, game
+    return policies
+
+
+def _write(game, args, stage, settings, measured, seeds):
+    (agent, *baselines) = measured.items()
+    result = {"game": game.name, **settings, "seeds": seeds, **agent[1], "baselines": dict(baselines)}
+    name = "-".join([args.world, args.split] + ([args.name] if args.name else []))
+    files = [stage.path(f"{name}.json")] + ([args.json] if args.json else [])
+    for path in files:
+        write_json(path, result)
+    with Atomic(stage.path(f"{name}.png")) as temporary:
+        save_histogram(temporary, f"{game.name}, {args.world}, {args.episodes} episodes", measured)
+    stage.log(
+        world=args.world, split=args.split, **{k: agent[1][k] for k in ("mean", "std", "interval")}, episodes=args.episodes
+    )
+    print(f"wrote {', '.join(files)} and the histogram {stage.path(name + '.png')}", file=sys.stderr)
+
+
+def _film(game, args, world, seed):
+    """One episode: the frame and V's reconstruction beside it; in the dream, the decoded dream."""
+    if args.world == "real":
+        pictures = []
+
+        def watch(episode, frames, z, actions, rewards, dones):
+            decoded = world.agent.vae.pictures(z[:1])[0]
+            pictures.append(np.concatenate([frames[0], decoded], axis=1))
+
+        world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)
+    else:
+        vae = load_vision(args.run_dir, game)
+        pictures = [vae.pictures(z)[0] for z in watch_dreams(world, [seed], args.max_steps)]
+    pictures = [picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1) for picture in pictures]
+    with Atomic(args.video) as temporary:
+        write_video(temporary, pictures, game.frames_per_second)
+    print(f"wrote {args.video}: {len(pictures)} steps", file=sys.stderr)

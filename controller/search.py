@@ -1,0 +1,83 @@
+"""The search for a controller: generation after generation, on all workers."""
+
+import sys
+import time
+
+import numpy as np
+
+from controller.evolution import Evolution
+from controller.report import summary
+from controller.rollout import open_world, run_episodes, run_units
+from controller.training import Training
+from job.rundir import need
+from job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
+
+
+def evolve(game, args, keywords, stage, pool):
+    """Evolve C in the opened `stage`, from where a stopped search was. args: those of train.py; keywords: of `open_world`."""
+    models = args.world, args.run_dir, game, game.controller_episodes
+    world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, args.threads, **keywords))
+    training = pool.together(lambda: _training(game, args, world.controller, stage) if pool.rank == 0 else None)
+    longest = game.controller_max_steps if args.world == "real" else game.dream_max_steps
+    generation, mean_steps = pool.broadcast(training and (training.generation, training.mean_steps))
+    if pool.rank == 0:
+        print(f"{stage.dir}: {generation} of {game.controller_generations} generations are done", file=sys.stderr)
+    while generation < game.controller_generations:
+        start = time.time()
+        candidates = pool.broadcast(training and training.search.ask())
+        max_steps = min(longest, 2 * int(mean_steps)) if args.cap_time and generation else longest
+        seeds = [
+            episode_seeds(game.controller_episodes, args.seed, TRAIN, generation, shared)
+            for shared in shared_seeds(game.controller_seeds, game.controller_population)
+        ]
+        units = list(zip(candidates, seeds, strict=True))
+        results = run_units(pool, world, units, max_steps)
+        scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
+        generation, mean_steps, evaluated = generation + 1, np.mean(steps), {}
+        if training:
+            training.search.tell(candidates, scores)
+            training.seconds += time.time() - start
+            training.add_generation(scores, steps)
+        if generation % game.controller_eval_steps == 0 or generation == game.controller_generations:
+            start = time.time()
+            mean = pool.broadcast(training and training.search.mean)
+            tests = episode_seeds(game.controller_eval_episodes, args.seed, EVALUATE_MEAN, generation)
+            played = run_episodes(pool, world, mean, tests, longest)
+            if training:
+                training.seconds += time.time() - start
+                tested = summary(*played)
+                training.add_evaluation(tested["mean"])
+                training.save_mean(stage.dir)
+                low, high = tested["interval"]
+                evaluated = {
+                    "cma_mean": tested["mean"],
+                    "cma_mean_low": low,
+                    "cma_mean_high": high,
+                    "best": training.best_score,
+                }
+        if training:
+            training.save(stage.dir)
+            _report(training, stage, evaluated)
+
+
+def _training(game, args, controller, stage):
+    if args.legacy:
+        controller.load_json(need(args.run_dir, "legacy", "best.json", game.name))
+    how = game.controller_population, game.controller_sigma_init, args.seed, game.controller_step_size
+    search = Evolution(controller.params, *how)
+    return Training.load(stage.dir) or Training(search)
+
+
+def shared_seeds(how, population):
+    """For each candidate the number of the seeds that it plays with: "pairs" gives each to two, as the original does."""
+    different = {"pairs": (population + 1) // 2, "one": 1, "own": population}[how]
+    return [k % different for k in range(population)]
+
+
+def _report(training, stage, evaluated):
+    """The last generation's row, with what its CMA mean scored, if it was tried, to the log, the terminal and TensorBoard."""
+    names = ("generation", "seconds", "mean", "min", "max", "std", "rms_stdev", "mean_steps", "max_steps")
+    row = dict(zip(names, training.history[-1], strict=True)) | evaluated
+    stage.log(**row)
+    print(" ".join(f"{name} {value:g}" for name, value in row.items()), file=sys.stderr, flush=True)
+    stage.summary(training.generation, row)

@@ -1,0 +1,130 @@
+"""What V sees, what M dreams and foresees, and what players who see nothing get in its dream and in the real world."""
+
+import os
+
+import numpy as np
+from matplotlib import image
+
+import env
+from dream.dream import load_dream
+from dream.foresight import foresight
+from env.policies import constant_policy, play
+from env.record import load_episode, split
+from job.rundir import Atomic, Stage, world_keywords, write_json
+from rnn.world_model import load_vision
+from vae.frames import evenly, recorded
+
+EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
+LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
+DREAMS = 128
+FORESEEN = ("recall", 0), ("false_alarms", 2)  # and the digits they are shown with, in percent
+
+
+def probe(game, args):
+    """Write runs/GAME/probe/, and tell. args: those of probe.py."""
+    vae = load_vision(args.run_dir, game)
+    dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
+    held_out = _held_out(args.run_dir, game)
+    recordings = _recordings(game, args, held_out)
+    keywords = world_keywords(game, args, args.run_dir)
+    settings = {"temperature": dream.temperature, "episodes": args.episodes, "precision": args.precision, **keywords}
+    with Stage(args.run_dir, "probe", settings, args.seed, compare=False) as stage:
+        _save(stage.path("reconstructions.png"), _reconstructions(game, held_out, vae))
+        _save(stage.path("dreams.png"), _pictures(game, dream, vae))
+        print(f"{stage.path('reconstructions.png')}: recorded frames, and V's reconstruction below each")
+        print(f"{stage.path('dreams.png')}: dreams of one who does nothing, from left to right")
+        if game.dream_rewards:
+            players = _players(game, dream, args, keywords)
+            write_json(stage.path("players.json"), players, indent=1)
+            print(_table(players, dream.temperature))
+        measured = {name: foresight(game, vae, dream.rnn, paths, args.seed) for name, paths in recordings.items()}
+        write_json(stage.path("recorded.json"), measured, indent=1)
+        print(_recorded_table(measured))
+
+
+def dreamed(dream, acts, seeds, max_steps):
+    """(scores (B,), lengths (B,), z (T,B,Z)) of dreams with `seeds` in which acts, B policies act(t) -> (A,), play.
+
+    They are cut at max_steps; B is 2 or more. z is what was seen before each step, also of dreams that are over.
+    """
+    steps = dream.watch(lambda t, z, state: np.array([act(t) for act in acts], np.float32), seeds, max_steps)
+    seen, alive, rewards = zip(*steps, strict=True)
+    return np.sum(rewards, axis=0), np.sum(alive, axis=0), np.array(seen)
+
+
+def _players(game, dream, args, keywords):
+    """{player: {"dream": scores, "real": scores}} of the game's blind players."""
+    world, told = env.make(game, **keywords), {}
+
+    def player(name, episode):
+        return game.blind_players(game, np.random.default_rng((args.seed, episode)))[name]
+
+    for name in game.blind_players(game, np.random.default_rng()):
+        scores, *_ = dreamed(dream, [player(name, i) for i in range(DREAMS)], np.arange(DREAMS) + args.seed, dream.max_steps)
+        real = [play(world, player(name, i), args.seed + i, game.max_steps)[2].sum() for i in range(args.episodes)]
+        told[name] = {"dream": scores.tolist(), "real": np.array(real).tolist()}
+    world.close()
+    return told
+
+
+def _table(players, temperature):
+    lines = [f"{'score (mean +- standard error)':38} {f'in dreams at {temperature:g}':>20} {'in the game':>16}"]
+    for name, scores in players.items():
+        told = [f"{np.mean(part):.0f} +- {np.std(part) / len(part) ** 0.5:.0f}" for part in scores.values()]
+        lines.append(f"{name:38} {told[0]:>20} {told[1]:>16}")
+    return "\n".join(lines)
+
+
+def _held_out(run_dir, game):
+    """The paths of the run's recorded episodes that were kept from training."""
+    paths = recorded(run_dir, game, skip_bad=True)[0]
+    return split(paths)[1] or paths  # there may be one alone
+
+
+def _recordings(game, args, held_out):
+    """{what they are: paths} of recorded games: the run's held-out ones, by the run that they were taken from, and --games'."""
+    groups = {}
+    for path in held_out:
+        origin = os.path.basename(path).rpartition("-")[0]
+        groups.setdefault(f"held out, from {origin}" if origin else "held out", []).append(path)
+    for run_dir in args.games:
+        groups[run_dir] = recorded(run_dir, game, skip_bad=True)[0]
+    return {name: [paths[i] for i in evenly(len(paths), args.recorded)] for name, paths in groups.items()}
+
+
+def _recorded_table(measured):
+    lines = [f"{'recorded games':38} {'games':>6} {'V error':>8} {'at the end':>11} {'ends foreseen':>14} {'false alarms':>13}"]
+    for name, row in measured.items():
+        recall, false = ("" if row[key] is None else f"{row[key]:.{places}%}" for key, places in FORESEEN)
+        error = f"{row['error']:8.1f} {row['error_before_end']:11.1f}"
+        lines.append(f"{name:38} {row['episodes']:6} {error} {recall:>14} {false:>13}".rstrip())
+    return "\n".join(lines)
+
+
+def _reconstructions(game, paths, vae):
+    """An array of pictures: frames recorded in the files `paths` in rows, each row above its reconstructions."""
+    rows = []
+    for path in paths[:EPISODES]:
+        obs = load_episode(path, game.action_size).obs
+        if game.predict_restart:
+            obs = obs[-LAST:]
+        obs = obs[np.linspace(0, len(obs) - 1, MOMENTS).astype(int)]
+        rows += [_row(obs), _row(vae.pictures(vae.encode(obs)[0]))]
+    return np.concatenate(rows)
+
+
+def _pictures(game, dream, vae):
+    """An array of pictures: dreams in rows, from their beginnings to their ends."""
+    idle = constant_policy(*[0] * game.action_size)
+    _, lengths, seen = dreamed(dream, [idle] * EPISODES, np.arange(EPISODES), dream.max_steps)
+    moments = [np.linspace(0, length - 1, MOMENTS).astype(int) for length in lengths]
+    return np.concatenate([_row(vae.pictures(seen[when, i])) for i, when in enumerate(moments)])
+
+
+def _row(frames):
+    return np.concatenate(frames, axis=1)
+
+
+def _save(path, picture):
+    with Atomic(path) as temporary:
+        image.imsave(temporary, picture.repeat(2, axis=0).repeat(2, axis=1), format="png")

@@ -1,0 +1,129 @@
+"""The training of M on the encoded episodes of a run."""
+
+import os
+import time
+import zlib
+
+import keras
+import numpy as np
+
+from config import UserError, stage_settings
+from env.record import split
+from job.rundir import Atomic, Progress, Stage, digest, start_settings, write_json
+from job.training import Checkpoints, Watch, record
+from original.arrays import UNITS
+from rnn.batches import Series, episode_streams, streams, whole_episodes
+from rnn.encoding import other_v
+from rnn.rnn import MDNRNN
+from rnn.teacher import Teacher
+from vae.vae import begin_with
+
+INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
+
+
+def train(game, args, series_path, vae_path):
+    """series/series.npz -> rnn/rnn.keras, rnn/initial_z.json of the run `args.run_dir`. args: those of rnn.train.
+
+    vae_path: of the V that must have made the series; None where the series does not say which did.
+    """
+    series = Series(series_path)
+    if vae_path is None:
+        print(f"{series_path} does not say which V made it: whether that is the V of this run was not checked")
+    elif series.vae != digest(vae_path):
+        raise UserError(other_v(series_path, vae_path, game.name))
+    if series.action.shape[1] != game.action_size:
+        raise UserError(f"{series_path} has actions of {series.action.shape[1]} numbers: it is not of the game {game.name}")
+    if game.predict_reward and not np.isfinite(series.reward).all():
+        raise UserError(f"{series_path} has frames without a reward, which M of {game.name} is to predict: record them anew")
+    number = {name: i for i, name in enumerate(series.episode)}
+    kept, held_out = ([number[name] for name in part] for part in split(series.episode))
+    _check_amount(game, series, kept)
+    made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
+    settings = {**stage_settings(game, "rnn"), "vae": made_by, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
+    settings |= {"precision": args.precision, **start_settings(args)}
+    checkpoints = Checkpoints(os.path.join(args.run_dir, "rnn"))
+    finished = checkpoints.finished("rnn.keras", game.rnn_epochs)
+    with Stage(args.run_dir, "rnn", settings, args.seed) as stage:
+        if finished:
+            print(f"{stage.path('rnn.keras')} is finished: {checkpoints.done} epochs")
+            return
+        _train(game, args, stage, checkpoints, series, kept, held_out)
+
+
+def _check_amount(game, series, kept):
+    """Say what is cut off, and raise UserError where the episodes `kept` do not fill one update."""
+    if game.whole_episodes:
+        cut = sum(series.length[episode] - 1 > game.rnn_seq_len for episode in kept)
+        if cut:
+            print(f"{cut} of {len(kept)} episodes are longer than {game.rnn_seq_len} transitions: the rest of them is not used")
+        if all(series.length[episode] < 2 for episode in kept):
+            raise UserError(f"the training episodes have no transitions: record more with `python extract.py {game.name}`")
+        return
+    transitions = sum(int(series.length[episode]) for episode in kept) - 1
+    if transitions < game.rnn_batch_size * game.rnn_seq_len:
+        raise UserError(
+            f"the training episodes have {transitions} transitions, fewer than the {game.rnn_batch_size} x {game.rnn_seq_len} "
+            "of one update: lower --batch-size or --seq-len, or record more"
+        )
+
+
+def _train(game, args, stage, checkpoints, series, kept, held_out):
+    """Train from the last checkpoint on; `kept` and `held_out` are numbers of episodes in `series`."""
+    keras.utils.set_random_seed(args.seed)  # of the first weights
+    z_size = series.mu.shape[1]
+    model = MDNRNN(z_size, game.action_size, game.rnn_size, game.num_mixture, **game.predicts)
+    if args.start:
+        begin_with(model, args.start)
+    shape = game.rnn_batch_size, game.rnn_seq_len
+    carry = not game.whole_episodes
+    how = game.rnn_restart_weight, args.seed, args.precision, game.reward_scale
+    teacher = Teacher(model, game.rnn_batch_size, carry, *how)
+    rate = game.rnn_learning_rate
+    if game.rnn_decay != 1:
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=1, decay_rate=game.rnn_decay)
+    optimizer = keras.optimizers.Adam(rate, clipvalue=game.rnn_grad_clip)
+    # XLA compiles only the arithmetic between the products (rnn.lstm, rnn.likelihood): it would do these on one core.
+    teacher.compile(optimizer=optimizer, jit_compile=False)
+    done = checkpoints.restore(teacher)
+
+    train, validate = (whole_episodes, whole_episodes) if game.whole_episodes else (streams, episode_streams)
+    kept = [episode for episode in kept if series.length[episode] > 1 or not game.whole_episodes]
+    updates = sum(1 for _ in train(series, kept, *shape))
+    held_out_batches = sum(1 for _ in validate(series, held_out, *shape))
+    progress = Progress(game.rnn_epochs * updates, "M updates", initial=done * updates)
+    for epoch in range(done, game.rnn_epochs):
+        start = time.time()
+        order = np.random.default_rng([args.seed, epoch]).permutation(kept)
+        batches = series.dataset(train(series, order, *shape), *shape)
+        teacher.reset()
+        # Without the number of steps Keras would begin one too many, and count it.
+        watch = [Watch(progress)]
+        history = teacher.fit(batches, steps_per_epoch=updates, verbose=0, shuffle=False, callbacks=watch).history
+        values = {name: numbers[0] for name, numbers in history.items()}
+        if held_out:
+            teacher.reset()
+            batches = series.dataset(validate(series, held_out, *shape), *shape)
+            seen = teacher.evaluate(batches, steps=held_out_batches, verbose=0, return_dict=True)
+            seen["loss"] = sum(seen[name] for name in teacher.losses_by_name)  # over all steps; Keras's mean is over batches
+            values |= {f"val_{name}": value for name, value in seen.items()}
+        title = f"M epoch {epoch + 1}/{game.rnn_epochs}"
+        seconds = round(time.time() - start, 1)
+        record(stage, title, int(optimizer.iterations), values, epoch=epoch + 1, seconds=seconds)
+        if epoch + 1 == game.rnn_epochs:  # before the checkpoint that says that all is done
+            _save(model, stage, series, kept)
+        checkpoints.save(teacher, epoch + 1)
+    if done == game.rnn_epochs:
+        _save(model, stage, series, kept)
+    progress.close()
+
+
+def _save(model, stage, series, kept):
+    write_json(stage.path("initial_z.json"), initial_z(series, kept))
+    with Atomic(stage.path("rnn.keras")) as temporary:
+        model.save(temporary)
+
+
+def initial_z(series, episodes):
+    """[mu, logvar] of the first frames of up to 1000 `episodes`, as lists of integers, value * 10000 truncated."""
+    first = series.start[episodes[:INITIAL_FRAMES]]
+    return [(array[first].astype(float) * UNITS).astype(int).tolist() for array in (series.mu, series.logvar)]
