@@ -78,6 +78,7 @@ class Game:
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
+    vae_from_mean: bool = _setting("vae", "V begins with the frames' mean colour as its picture; not in the article", False)
     vae_kl_tolerance: float = _setting("vae", "nats for each latent dimension that the KL term leaves free", 0.5)
 
     # Neither the article nor the authors' code knows this.

@@ -25,7 +25,7 @@ PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d
 # Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
 EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
 # Settings that folders of earlier versions do not name, and what they were there; None: nobody knows.
-THEN = {"mirror": False, "played_by": None}
+THEN = {"mirror": False, "vae_from_mean": False, "played_by": None}
 # What makes each stage's output, for the sentence that a missing one gets.
 COMMANDS = {
     "record": "python extract.py {game}",

@@ -200,6 +200,20 @@ def test_loss_is_the_published_one(tolerance):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+def test_v_can_begin_with_the_mean_color():
+    """Its first pictures are then of that colour, nearly; else they are grey."""
+    import keras
+
+    from vae.vae import ConvVAE
+
+    keras.utils.set_random_seed(0)
+    model, color = ConvVAE(8), np.array([0.9, 0.95, 0.2])
+    z = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
+    assert abs(model.decode(z).numpy().mean(axis=(0, 1, 2)) - 0.5).max() < 0.05
+    model.begin_at(color)
+    assert abs(model.decode(z).numpy().mean(axis=(0, 1, 2)) - color).max() < 0.05
+
+
 def test_saved_with_the_state_of_its_noise(tmp_path):
     from vae.vae import ConvVAE, load_vae
 

@@ -54,6 +54,14 @@ class ConvVAE(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
+    def begin_at(self, color):
+        """Let the decoder begin with a picture of one colour (3,), in [0, 1].
+
+        Where nearly all is white, the way there from grey leaves no ReLU of the decoder alive.
+        """
+        color = np.clip(color, 0.01, 0.99)
+        self.trainable_weights[-1].assign(np.log(color / (1 - color)))  # the last layer's bias, before the sigmoid
+
     def load_json(self, path):
         """Take the weights in the original's vae.json, integers of 1e-4.
 
