@@ -69,7 +69,7 @@ class Game:
     # extract.py
     record_episodes: int = _setting("record", "episodes to record", 10_000)
     record_max_steps: int = _setting("record", "frames after which an episode is cut", 1000)
-    record_min_frames: int = _setting("record", "an episode of this many frames or fewer is played again with new chance", 0)
+    record_min_frames: int = _setting("record", "an episode of this many frames or fewer is played again with another seed", 0)
     record_hold: int = _setting("record", "frames that the random policy keeps an action at most, where it keeps any", 10)
     record_full: bool = _setting("record", "go on after the game says it is over, to the last step", False)
 

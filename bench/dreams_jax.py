@@ -13,7 +13,7 @@ GAME = GAMES["doom"]
 def stepper(rnn, controllers, temperature, sharing=1):
     """step((z, h, c, alive, length, key), t) for `lax.scan` over rows of dreams, as many for each of the controllers (K,F,A).
 
-    Chance is one key a step for all rows, which is less work than chance that each dream has for itself; `sharing` controllers,
+    Noise is one key a step for all rows, which is less work than noise that each dream has for itself; `sharing` controllers,
     K / sharing apart, have the same.
     """
     kernel, recurrent, bias = (jnp.array(weight) for weight in rnn.cell.get_weights())
@@ -34,9 +34,9 @@ def stepper(rnn, controllers, temperature, sharing=1):
         numbers = h @ head + head_bias
         logits, mean, log_std = jnp.split(numbers[:, 1:].reshape(rows, rnn.z_size, -1), 3, axis=2)
         cumulative = jnp.cumsum(jax.nn.softmax(logits / temperature), axis=2)
-        chance = jnp.tile(jax.random.uniform(uniform, (rows // sharing, rnn.z_size, 1)), (sharing, 1, 1))
+        uniform_noise = jnp.tile(jax.random.uniform(uniform, (rows // sharing, rnn.z_size, 1)), (sharing, 1, 1))
         noise = jnp.tile(jax.random.normal(normal, (rows // sharing, rnn.z_size)), (sharing, 1))
-        chosen = jnp.sum(chance > cumulative[..., :-1], axis=2, keepdims=True)
+        chosen = jnp.sum(uniform_noise > cumulative[..., :-1], axis=2, keepdims=True)
         mean, log_std = (jnp.take_along_axis(part, chosen, axis=2)[..., 0] for part in (mean, log_std))
         z = mean + jnp.exp(log_std) * noise * temperature**0.5
         length += alive

@@ -8,7 +8,7 @@ STEP_SIZES = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 
 
 class _Normal:
-    """cma's source of chance: its own generator, pickled with the search, so that a resumed run goes on with the same."""
+    """cma's source of noise: its own generator, pickled with the search, so that a resumed run goes on with the same."""
 
     def __init__(self, seed):
         self.generator = np.random.default_rng(seed)
@@ -24,7 +24,7 @@ class Evolution:
     its values are those of the authors' hist.json. Left alone, cma would take "tpa", which compares two points on the mean's
     last step, for many parameters, and "csa" for few: for the full controller, and not for one that sees z alone.
 
-    It pickles, its chance included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at
+    It pickles, its noise included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at
     rewards of hundreds no effect.
     """
 

@@ -17,7 +17,7 @@ from rnn.world_model import load_initial_z, load_memory
 
 
 class Dream:
-    """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own chance from them.
+    """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own noise from them.
 
     It dreams with the weights that M has when it is made.
     initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from. reward and precision: those of `Kernel`.

@@ -63,9 +63,9 @@ class Kernel:
 
     def _start(self, seeds):
         """(z (B,Z), h (B,H), c (B,H)) of the first moment of dreams with `seeds` (B,) uint32."""
-        chance, noise = uniform_and_normal(seeds, tf.zeros_like(seeds), self.z_size)
+        uniform, noise = uniform_and_normal(seeds, tf.zeros_like(seeds), self.z_size)
         count = self.mu.shape[0]
-        which = tf.minimum(tf.cast(chance[:, 0] * count, tf.int32), count - 1)  # (B,)
+        which = tf.minimum(tf.cast(uniform[:, 0] * count, tf.int32), count - 1)  # (B,)
         z = tf.gather(self.mu, which) + tf.exp(tf.gather(self.logvar, which) / 2) * noise
         zeros = tf.zeros((tf.shape(seeds)[0], self.rnn_size))
         return z, zeros, zeros
@@ -104,14 +104,14 @@ class Kernel:
 
     def _fused_sample(self, head, seeds, steps):
         head = tf.cast(head, tf.float32) + self._head_bias
-        chance, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size)
+        uniform, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size)
         planes = [head[:, i : i + self.z_size] for i in range(0, self._layout.mixture, self.z_size)]
         others = self._layout.by_name(head[:, self._layout.mixture :])
         died = others["restart"][:, 0] > 0 if "restart" in others else tf.zeros_like(steps, tf.bool)
         reward = tf.fill(tf.shape(steps), self.reward)
         if "reward" in others:
             reward *= others["reward"][:, 0]
-        return sample(planes, chance, noise, self.temperature), reward, died
+        return sample(planes, uniform, noise, self.temperature), reward, died
 
 
 @functools.cache
@@ -121,11 +121,11 @@ def _warn(size, places_alike):
     print(f"this processor's matrix products depend on their number of rows: all have {size}, for {result}", file=sys.stderr)
 
 
-def sample(planes, chance, noise, temperature):
-    """z (B,Z) from M's mixture of K Gaussians at `temperature`; chance (B,Z) in (0, 1) picks one, noise (B,Z) is normal.
+def sample(planes, uniform, noise, temperature):
+    """z (B,Z) from M's mixture of K Gaussians at `temperature`; uniform (B,Z) in (0, 1) picks one, noise (B,Z) is normal.
 
     planes: K log weights, K means and K log deviations, each (B,Z). Weights are w^(1/t), deviations sigma * sqrt(t): the same
-    distribution as `MDNRNN.mixture(params, temperature)`, with the chance from outside.
+    distribution as `MDNRNN.mixture(params, temperature)`, with the noise from outside.
     """
     count = len(planes) // 3
     logits, means, log_stds = planes[:count], planes[count : 2 * count], planes[2 * count :]
@@ -135,7 +135,7 @@ def sample(planes, chance, noise, temperature):
     cumulative = [tf.exp((logits[0] - greatest) / temperature)]
     for logit in logits[1:]:
         cumulative.append(cumulative[-1] + tf.exp((logit - greatest) / temperature))
-    threshold = chance * cumulative[-1]
+    threshold = uniform * cumulative[-1]
     mean, log_std = means[0], log_stds[0]
     for k in range(1, count):
         later = threshold > cumulative[k - 1]

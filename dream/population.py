@@ -60,7 +60,7 @@ class _Lane:
         self.kernel, self.act = kernel, act
         most = min((size for size in kernel.sizes if rows and size >= rows), default=kernel.sizes[-1])
         self.sizes = [size for size in kernel.sizes if size <= most]
-        self._look = tf.function(self._fused_look, jit_compile=True)
+        self._decide = tf.function(self._fused_decision, jit_compile=True)
         inputs = [((None, None), tf.float32), ((None,), tf.int32), ((None,), tf.uint32), ((), tf.int32), ((), tf.int32)]
         inputs = [tf.TensorSpec(*spec) for spec in inputs]  # one graph, however many controllers and episodes
         self._graphs = {record: tf.function(partial(self._rollout, record), inputs) for record in (False, True)}
@@ -70,7 +70,7 @@ class _Lane:
         rollout = self._graphs[with_actions]
         return [part.numpy() for part in rollout(params, tf.constant(owners), tf.constant(seeds), max_steps, tf.constant(size))]
 
-    def _fused_look(self, z, h, c, params):
+    def _fused_decision(self, z, h, c, params):
         """(z and h side by side, the actions of each row's controller)."""
         return self.kernel.join(z, h), self.act(z, (h, c), params)
 
@@ -105,7 +105,7 @@ class _Lane:
             return scores, lengths, upcoming, *[tf.gather(part, keep) for part in (episode, *rows)]
 
         def body(record, scores, lengths, upcoming, episode, seed, weights, score, steps, z, h, c):
-            z_and_h, actions = self._look(z, h, c, weights)
+            z_and_h, actions = self._decide(z, h, c, weights)
             if with_actions:
                 record = [part.write(part.size(), value) for part, value in zip(record, (episode, steps, actions), strict=True)]
             z, h, c, reward, died = kernel.step_joined(z_and_h, actions, c, seed, steps)

@@ -41,7 +41,7 @@ class CommandLine:
         self.add("game", nargs="?", default=first, help=f"{', '.join(config.GAMES)} (default: {first})")
         self.add("--scale", default="paper", help=f"how much of everything: {', '.join(SCALES)} (default: paper)")
         self.add("--run-dir", help="where the stages of a run are kept (default: runs/GAME)")
-        self.add("--seed", type=int, default=0, help="seed of all chance in this stage (default: 0)")
+        self.add("--seed", type=int, default=0, help="random seed of this stage (default: 0)")
         self.stage_fields = [f for f in fields(Game) if f.metadata.get("stage") in stages]
         for f in self.stage_fields:
             flag = _option(f)

@@ -1,4 +1,4 @@
-"""The dream: its chance, its rules, and the same episode however it is dreamed."""
+"""The dream: its noise, its rules, and the same episode however it is dreamed."""
 
 import re
 import warnings
@@ -37,17 +37,17 @@ def test_threefry_gives_the_known_answers(key, counter, expected):
     assert tuple(int(word[0]) for word in threefry(_uint32(*key), _uint32(*counter))) == expected
 
 
-def test_chance_is_uniform_and_normal_and_independent():
+def test_noise_is_uniform_and_normal_and_independent():
     seeds = tf.cast(tf.range(2000), tf.uint32)
-    chance, noise = (part.numpy().ravel() for part in uniform_and_normal(seeds, tf.constant(3, tf.uint32), 64))
+    uniform, noise = (part.numpy().ravel() for part in uniform_and_normal(seeds, tf.constant(3, tf.uint32), 64))
     count = len(noise)
-    assert abs(chance.mean() - 0.5) < 4 * 12**-0.5 / count**0.5 and 0 < chance.min() and chance.max() < 1
+    assert abs(uniform.mean() - 0.5) < 4 * 12**-0.5 / count**0.5 and 0 < uniform.min() and uniform.max() < 1
     assert abs(noise.mean()) < 4 / count**0.5 and abs(noise.var() - 1) < 4 * (2 / count) ** 0.5
-    assert abs(np.corrcoef(chance, noise)[0, 1]) < 4 / count**0.5
+    assert abs(np.corrcoef(uniform, noise)[0, 1]) < 4 / count**0.5
     assert abs((noise**4).mean() - 3) < 0.15
 
 
-def test_chance_depends_on_episode_and_step_alone():
+def test_noise_depends_on_episode_and_step_alone():
     seeds = tf.constant([5, 6, 7], tf.uint32)
     together = uniform_and_normal(seeds, tf.constant([1, 2, 3], tf.uint32), 8)[1].numpy()
     alone = uniform_and_normal(seeds[1:2], tf.constant(2, tf.uint32), 8)[1].numpy()
@@ -61,8 +61,8 @@ def test_dream_samples_as_the_mixture_says(temperature):
     count, logits = 100_000, np.array([0.3, -0.5, 1.0, 0.0, -1.5], np.float32)
     mean, log_std = np.array([-40, -20, 0, 20, 40], np.float32), np.array([0.1, -0.3, 0.0, 0.4, -0.2], np.float32)
     planes = [tf.fill((count, 1), value) for value in (*logits, *mean, *log_std)]
-    chance, noise = uniform_and_normal(tf.cast(tf.range(count), tf.uint32), tf.constant(1, tf.uint32), 1)
-    z = sample(planes, chance, noise, temperature).numpy().ravel()
+    uniform, noise = uniform_and_normal(tf.cast(tf.range(count), tf.uint32), tf.constant(1, tf.uint32), 1)
+    z = sample(planes, uniform, noise, temperature).numpy().ravel()
     component = np.round(z / 20).astype(int) + 2  # the Gaussians are 20 apart and about 1 wide
     weights = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
     for k in range(5):
@@ -104,7 +104,7 @@ def test_vector_begins_again_after_the_end(doom_run):
     assert (died | cut).all() and (rewards == 1).all()
     again, rewards, died, cut, _ = vector.step(np.zeros((2, 1), np.float32))
     assert (rewards == 0).all() and not (died | cut).any()
-    assert (again[:, 64:] == 0).all() and not np.array_equal(again, first)  # M's state is zero again, the chance is new
+    assert (again[:, 64:] == 0).all() and not np.array_equal(again, first)  # M's state is zero again, the noise is new
 
 
 def test_rollout_of_an_episode_does_not_depend_on_its_neighbours(doom_run):

@@ -79,7 +79,7 @@ def test_stable_baselines_checks_it(make, game):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_physics_rewards_and_chance_are_gymnasiums_bit_for_bit(make, seed):
+def test_physics_rewards_and_seeds_are_gymnasiums_bit_for_bit(make, seed):
     ours, theirs = make(CAR), gymnasium.make("CarRacing-v3").unwrapped
     ours.reset(seed=seed), theirs.reset(seed=seed)
     assert ours.track == theirs.track

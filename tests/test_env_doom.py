@@ -1,4 +1,4 @@
-"""Take Cover: the rules of the game, what is left on disk, and how long chance survives."""
+"""Take Cover: the rules of the game, what is left on disk, and how long random players survive."""
 
 import os
 import tempfile
@@ -95,7 +95,7 @@ def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "policy, mean, deviation", [(extraction_policy, 301, 159), (uniform_policy, 204, 92)], ids=["extraction", "uniform"]
 )
-def test_chance_survives_as_long_as_published(world, monkeypatch, policy, mean, deviation):
+def test_random_players_survive_as_long_as_published(world, monkeypatch, policy, mean, deviation):
     monkeypatch.setattr(world, "_preprocess", lambda crop: crop)  # nobody looks
     lengths = [_play(world, policy, seed)[0] for seed in range(12)]
     # Four standard errors. At skill 5, which the original asked for and did not get, the first would be 75.

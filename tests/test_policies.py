@@ -39,7 +39,7 @@ def test_dooms_extraction_policy_keeps_an_action_for_up_to_ten_frames():
     longer = extraction_policy(replace(DOOM, record_hold=60), np.random.default_rng(0))
     assert 50 < _runs(np.array([longer(t) for t in range(20_000)])[:, 0])[0].max() <= 60
 
-    # The original's loop, on other chance.
+    # The original's loop, with other random numbers.
     rng = np.random.RandomState(0)
     repeat, original = rng.randint(1, 11), []
     for frame in range(20_000):

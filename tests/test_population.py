@@ -106,7 +106,7 @@ def test_products_that_depend_on_their_rows_are_noticed():
 
 
 def _numpy_survival(dream, controller, params, count):
-    """Lengths of `count` dreams by the article's rules in float64, with NumPy's own chance."""
+    """Lengths of `count` dreams by the article's rules in float64, with NumPy's own noise."""
     rng, rnn, t = np.random.default_rng(11), dream.rnn, dream.temperature
     kernel, recurrent, bias, head, head_bias = (
         np.float64(weight) for weight in [*rnn.cell.get_weights(), *rnn.output_layer.get_weights()]
