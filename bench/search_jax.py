@@ -2,8 +2,8 @@
 
     python -m bench.search_jax --run-dir runs/doom --out runs/doom/temperatures --temperatures 0.1 0.5 1.0 1.15 1.3
 
-CMA-ES, the population, the pairs that share seeds and the evaluations of the mean are those of train.py; the noise is
-JAX's, and the products are in TF32 where the GPU has it. Writes tT.json, the CMA mean for the temperature T in the format of best.json
+CMA-ES, the population, the pairs that share seeds and the evaluations of the mean are train.py's; the noise is JAX's, and the
+products are in TF32 where the GPU has it. Writes tT.json, the CMA mean for the temperature T in the format of best.json
 (`evaluate.py --controller`), and search.json: {T: {population_mean: [...], cma_mean: [[generation, score], ...]}}.
 """
 
