@@ -8,7 +8,7 @@ setup(
     description="World Models (Ha & Schmidhuber, 2018) in TensorFlow and Keras 3",
     python_requires=">=3.10,<3.14",
     py_modules=["config", "extract", "train", "evaluate", "probe", "history"],
-    packages=["bench", "env", "vae", "rnn", "dream", "doomrnn", "controller", "job", "original"],
+    packages=["bench", "env", "env.car", "vae", "rnn", "dream", "doomrnn", "controller", "job", "original"],
     install_requires=[
         "tensorflow>=2.18",
         "tensorflow-probability>=0.25",

@@ -81,7 +81,8 @@ def metadata(monkeypatch):
 
 def test_setup_lists_every_module_and_package(metadata):
     assert sorted(metadata["py_modules"]) == sorted(file.stem for file in ROOT.glob("*.py") if file.name != "setup.py")
-    assert sorted(metadata["packages"]) == sorted(file.parent.name for file in ROOT.glob("*/__init__.py"))
+    packages = (file.parent.relative_to(ROOT).as_posix() for file in ROOT.glob("[a-z]*/**/__init__.py"))
+    assert sorted(metadata["packages"]) == sorted(path.replace("/", ".") for path in packages)
 
 
 def minor(version):
