@@ -20,6 +20,7 @@ def stepper(rnn, controllers, temperature, sharing=1):
     head, head_bias = (jnp.array(weight) for weight in rnn.output_layer.get_weights())
     inputs = jnp.concatenate([kernel, recurrent])
     count, size, _ = controllers.shape
+    mixture, restart_logit = (rnn.layout.slices[name] for name in ("mixture", "restart"))
 
     def step(carry, t):
         z, h, c, alive, length, key = carry
@@ -32,7 +33,7 @@ def stepper(rnn, controllers, temperature, sharing=1):
         c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         numbers = h @ head + head_bias
-        logits, mean, log_std = jnp.split(numbers[:, 1:].reshape(rows, rnn.z_size, -1), 3, axis=2)
+        logits, mean, log_std = jnp.split(numbers[:, mixture].reshape(rows, rnn.z_size, -1), 3, axis=2)
         cumulative = jnp.cumsum(jax.nn.softmax(logits / temperature), axis=2)
         uniform_noise = jnp.tile(jax.random.uniform(uniform, (rows // sharing, rnn.z_size, 1)), (sharing, 1, 1))
         noise = jnp.tile(jax.random.normal(normal, (rows // sharing, rnn.z_size)), (sharing, 1))
@@ -40,7 +41,7 @@ def stepper(rnn, controllers, temperature, sharing=1):
         mean, log_std = (jnp.take_along_axis(part, chosen, axis=2)[..., 0] for part in (mean, log_std))
         z = mean + jnp.exp(log_std) * noise * temperature**0.5
         length += alive
-        return (z, h, c, alive & (numbers[:, 0] <= 0), length, key), None
+        return (z, h, c, alive & (numbers[:, restart_logit][:, 0] <= 0), length, key), None
 
     return step
 

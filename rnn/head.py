@@ -24,14 +24,13 @@ class Head:
     def __init__(self, z_size, num_mixture, action_size, restart=False, reward=False, action=False):
         self.z_size, self.num_mixture = z_size, num_mixture
         self.mixture = 3 * num_mixture * z_size
-        predicted = {"restart": restart * 1, "reward": reward * 1, "action": action * action_size}
-        self.others = {name: size for name, size in predicted.items() if size}  # beside the mixture
-        self._before = restart * 1
-
-    @property
-    def size(self):
-        """How many numbers there are."""
-        return self.mixture + sum(self.others.values())
+        sizes = {"restart": restart * 1, "mixture": self.mixture, "reward": reward * 1, "action": action * action_size}
+        self.slices, self.size = {}, 0  # {name: its numbers}, and how many there are of all
+        for name, size in sizes.items():
+            if size:
+                self.slices[name] = slice(self.size, self.size + size)
+                self.size += size
+        self.others = {name: sizes[name] for name in self.slices if name != "mixture"}  # {name: how many numbers}
 
     def prediction(self, numbers):
         """The Prediction (...) in numbers (...,size) in the layer's order."""
@@ -53,7 +52,7 @@ class Head:
 
     def _apart(self, numbers):
         """(the mixture's, the others') of numbers (...,size)."""
-        first, mixture, last = tf.split(numbers, [self._before, self.mixture, -1], axis=-1)
+        first, mixture, last = tf.split(numbers, [self.slices["mixture"].start, self.mixture, -1], axis=-1)
         return mixture, tf.concat([first, last], axis=-1)
 
     def by_name(self, others):

@@ -67,7 +67,8 @@ def make_run(folder, game_name):
     rnn = MDNRNN(game.z_size, game.action_size, 16, 5, **game.predicts)
     if game.predict_restart:  # an untrained M would let nobody die, or everybody
         kernel, bias = (weight.numpy() for weight in rnn.output_layer.weights)
-        kernel[:, 0], bias[0] = rng.normal(0, 6, 16), -8
+        at = rnn.layout.slices["restart"].start
+        kernel[:, at], bias[at] = rng.normal(0, 6, 16), -8
         rnn.output_layer.set_weights([kernel, bias])
     rnn.save(folder / "rnn" / "rnn.keras")
     first = [rng.integers(-20_000, 20_000, (30, game.z_size)), np.full((30, game.z_size), -20_000)]
