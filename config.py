@@ -37,7 +37,6 @@ class Game:
     # The real world. Actions are what C puts out and M sees; `action_maps` turn C's tanh outputs into them, one map for each:
     # "signed" leaves (-1, 1), "halved" is (a + 1) / 2, "clipped" is clip(a, 0, 1).
     name: str
-    title: str  # for people
     environment: Callable  # makes a Gymnasium environment with observations (64,64,3) uint8
     real_id: str
     max_steps: int  # env steps after which an episode of the real world is over
@@ -139,7 +138,24 @@ class Game:
         return world == "dream" and not self.dream_rewards
 
 
-SCALES = ("paper", "quick", "smoke")  # as published; `make run` in 15 minutes on 2 cores; for tests, and learns nothing
+# What a scale changes for every game; the games' own files say what it changes for each.
+SCALES = {
+    "paper": {},  # as published
+    "quick": {},  # `make run` in 15 minutes on 2 cores
+    "smoke": dict(  # for tests, and learns nothing
+        record_episodes=4,
+        vae_batch_size=20,
+        vae_epochs=1,
+        rnn_batch_size=2,
+        rnn_epochs=2,
+        controller_population=4,
+        controller_episodes=2,
+        controller_max_steps=30,
+        controller_generations=2,
+        controller_eval_steps=2,
+        controller_eval_episodes=4,
+    ),
+}
 
 
 def __getattr__(name):
@@ -158,7 +174,7 @@ def scaled(name, scale="paper"):
         raise UserError(f"there is no game {name!r}: choose one of {', '.join(games)}")
     if scale not in SCALES:
         raise UserError(f"there is no scale {scale!r}: choose one of {', '.join(SCALES)}")
-    return replace(games[name], **games[name].scales.get(scale, {}))
+    return replace(games[name], **(SCALES[scale] | games[name].scales.get(scale, {})))
 
 
 def stage_settings(game, *stages):

@@ -14,7 +14,7 @@ from gymnasium.utils import EzPickle
 
 from config import Game, Original
 from env.actions import checked_action
-from env.policies import constant_policy, uniform_policy
+from env.policies import constant_policy, to_and_fro, uniform_policy
 from env.preprocess import OPTION, SIZE, preprocessing
 
 CROP = 400  # of 480 rows: the status bar below is cut off
@@ -145,13 +145,12 @@ def blind_players(game, rng):
         "always right": constant_policy(1),
         "standing still": constant_policy(0),
         "a fresh action each step": uniform_policy(game, rng),
-        "to and fro, 120 steps each": lambda t: np.array([-1 if t // 120 % 2 == 0 else 1], np.float32),
+        "to and fro, 120 steps each": to_and_fro(120),
     }
 
 
 GAME = Game(
     name="doom",
-    title="Doom: Take Cover",
     environment=DoomTakeCover,
     real_id="WorldModels/DoomTakeCover-v0",
     max_steps=TIMEOUT,
@@ -222,20 +221,6 @@ GAME = Game(
             controller_eval_steps=5,
             controller_eval_episodes=64,
         ),
-        "smoke": dict(
-            record_episodes=4,
-            record_max_steps=150,
-            vae_batch_size=20,
-            rnn_batch_size=2,
-            rnn_seq_len=50,
-            rnn_epochs=2,
-            dream_max_steps=40,
-            controller_population=4,
-            controller_episodes=2,
-            controller_max_steps=30,
-            controller_generations=2,
-            controller_eval_steps=2,
-            controller_eval_episodes=4,
-        ),
+        "smoke": dict(record_max_steps=150, rnn_seq_len=50, dream_max_steps=40),
     },
 )

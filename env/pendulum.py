@@ -14,7 +14,7 @@ from gymnasium.utils import EzPickle
 
 from config import Game, UserError
 from env.actions import checked_action
-from env.policies import constant_policy, uniform_policy
+from env.policies import constant_policy, to_and_fro, uniform_policy
 from env.preprocess import SIZE
 
 STARTS = ("hanging", "anywhere")
@@ -110,13 +110,12 @@ def blind_players(game, rng):
     return {
         "no torque": constant_policy(0),
         "a fresh torque each step": uniform_policy(game, rng),
-        f"to and fro, {HALF_PERIOD} steps each": lambda t: np.array([1 if t // HALF_PERIOD % 2 else -1], np.float32),
+        f"to and fro, {HALF_PERIOD} steps each": to_and_fro(HALF_PERIOD),
     }
 
 
 GAME = Game(
     name="pendulum",
-    title="the pendulum",
     environment=Pendulum,
     real_id="WorldModels/Pendulum-v0",
     max_steps=STEPS,
@@ -165,21 +164,6 @@ GAME = Game(
             controller_eval_steps=20,
             controller_eval_episodes=64,
         ),
-        "smoke": dict(
-            record_episodes=4,
-            record_max_steps=40,
-            vae_batch_size=20,
-            vae_epochs=1,
-            rnn_batch_size=2,
-            rnn_seq_len=39,
-            rnn_epochs=2,
-            dream_max_steps=30,
-            controller_population=4,
-            controller_episodes=2,
-            controller_max_steps=30,
-            controller_generations=2,
-            controller_eval_steps=2,
-            controller_eval_episodes=4,
-        ),
+        "smoke": dict(record_max_steps=40, rnn_seq_len=39, dream_max_steps=30),
     },
 )

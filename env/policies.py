@@ -21,6 +21,11 @@ def constant_policy(*action):
     return lambda t: np.array(action, np.float32)
 
 
+def to_and_fro(steps):
+    """An action of one number: its least for `steps` frames, its greatest for as many, and so on."""
+    return lambda t: np.array([1 if t // steps % 2 else -1], np.float32)
+
+
 def exploration(game, rng, share):
     """What the random policy of `extraction_policy` forces on an agent in one episode: actions, NaN where the agent decides.
 

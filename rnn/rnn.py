@@ -44,7 +44,6 @@ class MDNRNN(keras.Model):
         super().__init__(**keywords)
         self.z_size, self.action_size, self.rnn_size = z_size, action_size, rnn_size
         self.num_mixture, self.predict_restart = num_mixture, predict_restart
-        self.predict_reward, self.predict_action = predict_reward, predict_action
         self.layout = Head(z_size, num_mixture, action_size, predict_restart, predict_reward, predict_action)
         self.cell = keras.layers.LSTMCell(rnn_size)  # Keras starts the forget gate's bias at 1, as the original does
         self.cell.build((None, z_size + action_size + predict_restart))
