@@ -15,9 +15,15 @@ class UserError(Exception):
     """Bad input, told in one sentence: what is wrong, and what makes it right. Scripts print it and exit with status 2."""
 
 
-def _setting(stage, help, default, option=None):
-    """A field that is an option of `stage`'s script, by default called as the field without "STAGE_" before it."""
-    return field(default=default, metadata={"stage": stage, "help": help, "option": option})
+def _setting(stage, help, default, option=None, choices=()):
+    """A field that is an option of `stage`'s script, by default called as the field without "STAGE_" before it.
+
+    choices: the values that a text can have.
+    """
+    return field(default=default, metadata={"stage": stage, "help": help, "option": option, "choices": choices})
+
+
+MODES = ("zh", "zch", "z", "z_hidden")  # of controllers: what they see; the last is z too, through a hidden layer
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,16 @@ class Game:
     dream_max_steps: int = _setting("dream", "steps after which a dream is cut", 1000, option="dream-max-steps")
 
     # C and CMA-ES.
-    controller_mode: str = _setting("controller", "what C sees: zh, zch, z, or z_hidden (z through 40 tanh units)", "zh")
+    controller_mode: str = _setting(
+        "controller", "what C sees: zh, zch, z, or z_hidden (z through 40 tanh units)", "zh", choices=MODES
+    )
     controller_population: int = _setting("controller", "candidates in a generation", 64)
     controller_episodes: int = _setting("controller", "episodes that a candidate's fitness is the mean of", 16)
     controller_max_steps: int = _setting("controller", "real steps after which a training episode is cut", 1000)
     controller_sigma_init: float = _setting("controller", "first standard deviation of the search, from zero", 0.1)
-    controller_step_size: str = _setting("controller", "how that adapts: csa, by the mean's path, or tpa, by two points", "csa")
+    controller_step_size: str = _setting(
+        "controller", "how that adapts: csa, by the mean's path, or tpa, by two points", "csa", choices=("csa", "tpa")
+    )
     controller_generations: int = _setting("controller", "generations to evolve", 1800)
     controller_eval_steps: int = _setting("controller", "generations between evaluations of the CMA mean", 25)
     controller_eval_episodes: int = _setting("controller", "episodes of such an evaluation", 1024)
@@ -112,6 +122,7 @@ class Game:
         "controller",
         "whose episodes are alike: 'pairs' (as published, 32 seeds for 64 candidates), 'one' (the same for all), 'own'",
         "pairs",
+        choices=("pairs", "one", "own"),
     )
 
     @property

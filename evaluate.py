@@ -14,12 +14,10 @@ from job.machine import load_tensorflow
 from job.rundir import add_name_option, search_folder, settings_in, settle_precision
 from original.convert import add_legacy_options, import_folder
 
-ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
-
 
 def main(argv=None):
     game, args = _parse(argv)
-    pool = workers.start(args.num_worker, -(-args.episodes // ROWS), f"batches of {ROWS} episodes")
+    pool = workers.start(args.num_worker, -(-args.episodes // workers.ROWS), f"batches of {workers.ROWS} episodes")
     load_tensorflow(args.threads, lanes=args.world == "dream")
     settle_precision(args)
     args.precision = pool.broadcast(args.precision)  # hosts may have different processors

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 import config
-from config import UserError
+from config import MODES, UserError
 from dream.kernel import total
 from job.rundir import read_json, write_json
-from rnn.features import MODES, features
+from rnn.features import features
 
 HIDDEN_UNITS = 40
 

@@ -6,15 +6,15 @@ import numpy as np
 
 import env
 from config import GAMES
-from controller.agent import load_controller
+from controller.agent import controller_stage, load_controller
 from controller.report import save_histogram, summary, table, write_video
 from controller.rollout import open_world, run_episodes, watch_dreams
 from env.policies import extraction_policy, play, uniform_policy
-from job.rundir import Atomic, Stage, search_folder, world_keywords, write_json
+from job.rundir import Atomic, Stage, world_keywords, write_json
 from job.seeds import TEST, VALIDATION, episode_seeds
+from job.workers import ROWS
 from rnn.world_model import load_vision
 
-ROWS = 16  # episodes that are stepped together; always this many, so that an episode's numbers never change
 ENLARGED = 4  # a pixel of the video for each of these, squared
 
 
@@ -37,7 +37,7 @@ def evaluate(game, args, pool):
 
 
 def _open(game, args, keywords):
-    stage = search_folder(args.name) if args.name else "legacy" if args.legacy else None
+    stage = "legacy" if args.legacy else controller_stage(args.run_dir, args.name)
     mode, params = load_controller(args.run_dir, game, stage, None if args.legacy else args.controller)
     models = args.world, args.run_dir, game, ROWS, mode, game.dream_temperature
     world = open_world(*models, args.threads, args.precision, **keywords)

@@ -11,6 +11,7 @@ from env.record import episode_path, save_episode
 from job.machine import load_tensorflow
 from job.rundir import Progress
 from job.seeds import RECORD, episode_seeds
+from job.workers import ROWS
 
 
 def record(game, args, keywords, stage, pool):
@@ -64,7 +65,7 @@ class _Agent:
     def __init__(self, game, args, keywords):
         load_tensorflow(1)  # which the random policy does without
         from controller.agent import controller_stage, load_controller
-        from controller.rollout import ROWS, open_world
+        from controller.rollout import open_world
 
         self.game, self.seed, self.explore = game, args.seed, args.explore
         mode, params = load_controller(args.agent, game, controller_stage(args.agent, args.name))

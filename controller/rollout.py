@@ -11,9 +11,8 @@ from controller.agent import Agent
 from controller.controller import Controller
 from dream.dream import load_dream
 from dream.population import Population
+from job.workers import ROWS
 from rnn.world_model import load_world_model
-
-ROWS = 16  # games that are played at once by a worker, or a few less, where a candidate has fewer episodes
 
 
 def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):

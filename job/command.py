@@ -92,19 +92,14 @@ class CommandLine:
 
 
 _MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance"}
-_CHOICES = {
-    "controller_mode": ("zh", "zch", "z", "z_hidden"),
-    "controller_seeds": ("pairs", "one", "own"),
-    "controller_step_size": ("csa", "tpa"),
-}
 
 
 def _check(f, value):
     if value is None or f.type is bool:
         return
     if f.type is str:
-        if value not in _CHOICES[f.name]:
-            raise UserError(f"{_option(f)} is {value!r}: choose one of {', '.join(_CHOICES[f.name])}")
+        if value not in f.metadata["choices"]:
+            raise UserError(f"{_option(f)} is {value!r}: choose one of {', '.join(f.metadata['choices'])}")
     elif not (0 <= value < float("inf")) or (value == 0 and f.name not in _MAY_BE_ZERO):
         raise UserError(f"{_option(f)} is {value}: give a number above 0")
 

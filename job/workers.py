@@ -15,6 +15,7 @@ import traceback
 
 from config import UserError
 
+ROWS = 16  # episodes that a worker steps together, or a few less where a candidate has fewer
 # What launchers set in each process that they start: MPICH's and Intel's Hydra, Open MPI and PRRTE, Slurm's srun.
 _LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_ID")
 

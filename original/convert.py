@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from functools import partial
 
-from config import UserError
+from config import GAMES, UserError
 from job.command import CommandLine, run_script
 from job.machine import load_tensorflow
 from job.rundir import Atomic, Stage, digest, read_json, settings_in
@@ -122,7 +122,9 @@ def _read_rnn(game, path):
 
     model = MDNRNN.from_json(path)
     if (model.action_size, model.predicts) != (game.action_size, game.predicts):
-        raise UserError(f"{path} is not of {game.name}: its actions have {model.action_size} numbers; try another game")
+        kind = model.action_size, model.predicts
+        other = next((name for name, it in GAMES.items() if (it.action_size, it.predicts) == kind), "another game")
+        raise UserError(f"{path} is not of {game.name}: its actions have {model.action_size} numbers; try {other}")
     return _unchanged(path, model).save
 
 

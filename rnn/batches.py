@@ -17,9 +17,7 @@ from original.series import made_here, read_series
 class Series:
     """series.npz: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names, vae, its V's digest.
 
-    reward (F,) is NaN where a recording has none.
-
-    cut (F,) is true at the last frame of an episode that was not recorded to its end.
+    reward (F,) is NaN where a recording has none. cut (F,) is true at the last frame of an episode that was cut.
     Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (original.series), names are numbers,
     vae is "", and all episodes have an end.
     """

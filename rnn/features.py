@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-MODES = ("zh", "zch", "z", "z_hidden")  # of the controllers; the last is z too, seen through a hidden layer
-
 
 def features(mode, z, state):
     """(B,F) of z (B,Z) and M's state, the pair (h, c), each (B,H): [z, h], [z, c, h] or z, as `mode` says."""

@@ -412,7 +412,7 @@ def test_a_controller_of_another_size_is_named(tmp_path):
 
 def test_the_other_game_is_named(tmp_path):
     _write(tmp_path / "clone" / "rnn.json", _rnn_integers("doom"))
-    with pytest.raises(UserError, match="rnn.json is not of carracing: .* try another game"):
+    with pytest.raises(UserError, match="rnn.json is not of carracing: .* try doom"):
         convert.import_folder(config.GAMES["carracing"], str(tmp_path / "clone"), str(tmp_path / "run"))
 
 

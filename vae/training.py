@@ -43,7 +43,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision)
     if args.start:
         begin_with(model, args.start)
-    elif game.vae_from_mean:
+    elif game.vae_from_mean and not checkpoints.done:
         model.begin_at(held_out_frames(paths, game.action_size, 1, args.skip_bad).mean(axis=(0, 1, 2)) / 255)
     # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
     model.compile(optimizer=Adam(game.vae_learning_rate), jit_compile=False)
