@@ -7,8 +7,12 @@ Sources: Ha & Schmidhuber, "World Models" (2018), https://worldmodels.github.io,
 https://github.com/hardmaru/WorldModelsExperiments. Where they differ, the article is the default and the comment has the other.
 """
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+
+sys.modules[__name__] = importlib.import_module("world_models.config")  # also where it is imported by its flat name
 
 
 class UserError(Exception):
@@ -173,7 +177,7 @@ def __getattr__(name):
     """GAMES, {name: Game}, is put together when it is first asked for: the games import this file."""
     if name != "GAMES":
         raise AttributeError(f"module 'config' has no attribute {name!r}")
-    import env
+    from world_models import env
 
     return env.GAMES
 

@@ -7,12 +7,12 @@ split, test, has seeds that chose nothing.
 import os
 from dataclasses import replace
 
-from config import UserError
-from job import workers
-from job.command import CommandLine
-from job.machine import load_tensorflow
-from job.rundir import add_name_option, search_folder, settings_in, settle_precision
-from original.convert import add_legacy_options, import_folder
+from world_models.config import UserError
+from world_models.job import workers
+from world_models.job.command import CommandLine
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import add_name_option, search_folder, settings_in, settle_precision
+from world_models.original.convert import add_legacy_options, import_folder
 
 
 def main(argv=None):
@@ -23,7 +23,7 @@ def main(argv=None):
     args.precision = pool.broadcast(args.precision)  # hosts may have different processors
     if args.legacy:
         pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
-    from controller.evaluation import evaluate
+    from world_models.controller.evaluation import evaluate
 
     evaluate(game, args, pool)
 
@@ -80,7 +80,7 @@ def _parse(argv):
 
 def _prepare_files(args):
     """Make the folders of --json and --video before anything is played. Raises UserError for a name that cannot be."""
-    from controller.report import VIDEOS
+    from world_models.controller.report import VIDEOS
 
     if args.video and os.path.splitext(args.video)[1] not in VIDEOS:
         raise UserError(f"--video is {args.video}: give a name that ends in {' or '.join(VIDEOS)}")

@@ -10,12 +10,12 @@ A second round of learning, the article's iterative procedure, begins with what 
 
 import os
 
-from config import UserError, stage_settings
-from env.record import link_episodes, list_episodes
-from job import workers
-from job.command import CommandLine
-from job.machine import set_threads
-from job.rundir import Stage, add_name_option, digest, need, settings_in, world_keywords
+from world_models.config import UserError, stage_settings
+from world_models.env.record import link_episodes, list_episodes
+from world_models.job import workers
+from world_models.job.command import CommandLine
+from world_models.job.machine import set_threads
+from world_models.job.rundir import Stage, add_name_option, digest, need, settings_in, world_keywords
 
 
 def main(argv=None):
@@ -51,14 +51,14 @@ def main(argv=None):
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
         for prefix, paths in others.items() if pool.rank == 0 else ():
             link_episodes(paths, stage.dir, prefix)
-        from controller.recording import record
+        from world_models.controller.recording import record
 
         record(game, args, keywords, stage, pool)
 
 
 def _digests(game, args):
     """{stage: the digest of its file} of the V, M and C that play."""
-    from controller.agent import controller_stage
+    from world_models.controller.agent import controller_stage
 
     stage = controller_stage(args.agent, args.name)
     files = {"vae": "vae.keras", "rnn": "rnn.keras", stage: "best.json"}

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from config import UserError
-from job.command import Parser, run_script
-from job.rundir import Atomic, read_json
+from world_models.config import UserError
+from world_models.job.command import Parser, run_script
+from world_models.job.rundir import Atomic, read_json
 
 GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # of the table
 NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, each before its number

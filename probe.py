@@ -11,10 +11,10 @@ an end, and how many of the ends M foresees. Give it games of agents: that is wh
 
 import os
 
-from config import UserError
-from job.command import CommandLine, run_script
-from job.machine import load_tensorflow
-from job.rundir import settle_precision
+from world_models.config import UserError
+from world_models.job.command import CommandLine, run_script
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import settle_precision
 
 
 def main(argv=None):
@@ -33,7 +33,7 @@ def main(argv=None):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
     load_tensorflow(args.threads)
-    from dream.probing import probe
+    from world_models.dream.probing import probe
 
     probe(game, args)
 

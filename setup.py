@@ -1,14 +1,31 @@
-"""The package's metadata. requirements.lock beside it has the exact versions that were tested together."""
+"""The package's metadata. requirements.lock beside it has the exact versions that were tested together.
+
+What is installed has one name, world_models: a module `config` or a folder `env` of a user's own is not in its way.
+"""
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+
+FOLDERS = ["bench", "controller", "doomrnn", "dream", "env", "env.car", "job", "original", "rnn", "vae"]
+SCRIPTS = ["config", "extract", "train", "evaluate", "probe", "history"]
+
+
+class BuildPy(build_py):
+    """Puts the files of the top folder into world_models, which has a folder of its own here."""
+
+    def find_package_modules(self, package, folder):
+        found = super().find_package_modules(package, folder)
+        return found + [(package, name, f"{name}.py") for name in SCRIPTS] if package == "world_models" else found
+
 
 setup(
     name="world-models",
     version="1.0.0",
     description="World Models (Ha & Schmidhuber, 2018) in TensorFlow and Keras 3",
     python_requires=">=3.10,<3.14",
-    py_modules=["config", "extract", "train", "evaluate", "probe", "history"],
-    packages=["bench", "env", "env.car", "vae", "rnn", "dream", "doomrnn", "controller", "job", "original"],
+    packages=["world_models", *(f"world_models.{folder}" for folder in FOLDERS)],
+    package_dir={f"world_models.{folder}": folder.replace(".", "/") for folder in FOLDERS},
+    cmdclass={"build_py": BuildPy},
     install_requires=[
         "tensorflow>=2.18",
         "tensorflow-probability>=0.25",

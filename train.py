@@ -11,12 +11,21 @@ original's train.py are understood.
 import os
 from dataclasses import replace
 
-from config import UserError, stage_settings
-from job import workers
-from job.command import CommandLine
-from job.machine import load_tensorflow
-from job.rundir import Stage, add_name_option, digest, need, read_json, search_folder, settle_precision, world_keywords
-from original.convert import add_legacy_options, check_legacy_options, import_folder
+from world_models.config import UserError, stage_settings
+from world_models.job import workers
+from world_models.job.command import CommandLine
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import (
+    Stage,
+    add_name_option,
+    digest,
+    need,
+    read_json,
+    search_folder,
+    settle_precision,
+    world_keywords,
+)
+from world_models.original.convert import add_legacy_options, check_legacy_options, import_folder
 
 
 def main(argv=None):
@@ -33,7 +42,7 @@ def main(argv=None):
     if args.legacy:
         settings["start"] = digest(need(args.run_dir, "legacy", "best.json", game.name))
     with pool.stage(Stage(args.run_dir, search_folder(args.name), settings, args.seed)) as stage:
-        from controller.search import evolve
+        from world_models.controller.search import evolve
 
         evolve(game, args, keywords, stage, pool)
 
@@ -76,7 +85,7 @@ def _parse(argv):
 
 def _with_legacy(game, args, pool):
     """Convert --legacy's files. The Game with the mode of its C and, unless --sigma-init is given, its last step size."""
-    from controller.agent import load_controller
+    from world_models.controller.agent import load_controller
 
     pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
     mode, _ = pool.together(lambda: load_controller(args.run_dir, game, "legacy"))

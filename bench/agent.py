@@ -4,9 +4,9 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
+from world_models.job import machine
 
-import config
-from job import machine
+from world_models import config
 
 PROCESSES = 2
 PLAIN_LOOP, FLOAT32, OURS = "plain loop", "train.py's, --precision float32", "train.py's, --precision auto"
@@ -43,9 +43,8 @@ def _work():
 def _models():
     """Untrained V and M and some controller: what they compute costs the same."""
     import keras
-
-    from rnn.rnn import MDNRNN
-    from vae.vae import ConvVAE
+    from world_models.rnn.rnn import MDNRNN
+    from world_models.vae.vae import ConvVAE
 
     keras.utils.set_random_seed(0)
     game = config.GAMES["carracing"]
@@ -86,8 +85,8 @@ def plain_loop(steps):
 
 def ours(steps, precision, episodes=16):
     """A candidate's episodes as train.py plays them."""
-    from controller.agent import Agent
-    from controller.rollout import RealWorld
+    from world_models.controller.agent import Agent
+    from world_models.controller.rollout import RealWorld
 
     game, vae, rnn = _models()
     world = RealWorld(Agent(game, vae.in_precision(precision), rnn), episodes)

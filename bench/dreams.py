@@ -18,11 +18,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-
-from bench.measure import rates, ratio, report, table
-from config import GAMES
-from job.command import run_script
-from job.machine import fast_precision, load_tensorflow
+from world_models.bench.measure import rates, ratio, report, table
+from world_models.config import GAMES
+from world_models.job.command import run_script
+from world_models.job.machine import fast_precision, load_tensorflow
 
 GAME = GAMES["doom"]
 STEPS = 60  # of a stretch that is measured
@@ -49,7 +48,7 @@ def main(argv=None):
     if fast_precision() == "bfloat16":
         contestants["population, bfloat16"] = _population(rnn, initial_z, args.threads, precision="bfloat16")
     if importlib.util.find_spec("jax"):
-        from bench.dreams_jax import scan
+        from world_models.bench.dreams_jax import scan
 
         contestants["jax, lax.scan"] = scan(rnn, initial_z, DREAMS, STEPS)
     measured = rates(contestants)
@@ -81,8 +80,7 @@ def main(argv=None):
 def _memory():
     """(an untrained M in which nobody dies, first frames)."""
     import keras
-
-    from rnn.rnn import MDNRNN
+    from world_models.rnn.rnn import MDNRNN
 
     keras.utils.set_random_seed(0)
     rnn = MDNRNN(GAME.z_size, GAME.action_size, GAME.rnn_size, GAME.num_mixture, predict_restart=True)
@@ -99,9 +97,9 @@ def _set_death(rnn, weights, bias):
 
 def _dreamers(rnn, initial_z, threads, precision):
     """(population, its candidates' params, owners, seeds)."""
-    from controller.controller import Controller
-    from dream.dream import Dream
-    from dream.population import Population
+    from world_models.controller.controller import Controller
+    from world_models.dream.dream import Dream
+    from world_models.dream.population import Population
 
     controller = Controller(GAME)
     dream = Dream(rnn, initial_z, GAME.dream_temperature, GAME.dream_max_steps, GAME.survival_reward, precision)
@@ -141,7 +139,7 @@ def _single(rnn, initial_z):
 
     import gymnasium
 
-    import doomrnn  # noqa: F401  registers the dream
+    from world_models import doomrnn  # noqa: F401  registers the dream
 
     with tempfile.TemporaryDirectory() as folder:
         os.mkdir(os.path.join(folder, "rnn"))

@@ -13,11 +13,10 @@ import os
 import time
 
 import numpy as np
-
-from config import UserError
-from job.command import CommandLine, run_script
-from job.machine import load_tensorflow
-from job.rundir import write_json
+from world_models.config import UserError
+from world_models.job.command import CommandLine, run_script
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import write_json
 
 CHUNK = 50  # steps between looks at whether anybody still lives
 
@@ -39,7 +38,7 @@ def main(argv=None):
             "jax is not installed: `pip install jax`, or train.py, which searches without it, one temperature at a time"
         )
     load_tensorflow(1)
-    from rnn.world_model import load_initial_z, load_memory
+    from world_models.rnn.world_model import load_initial_z, load_memory
 
     rnn = load_memory(args.run_dir, game)
     os.makedirs(args.out, exist_ok=True)
@@ -71,8 +70,7 @@ def rollouts(game, rnn, initial_z, temperatures):
     import jax
     import jax.numpy as jnp
     from jax import lax
-
-    from bench.dreams_jax import begin, stepper
+    from world_models.bench.dreams_jax import begin, stepper
 
     population, episodes, longest = game.controller_population, game.controller_episodes, game.dream_max_steps
     temperatures = jnp.array(temperatures, jnp.float32)
@@ -132,8 +130,8 @@ class _Search:
 
 
 def _work(pipe, game, seed):
-    from controller.controller import Controller
-    from controller.evolution import Evolution
+    from world_models.controller.controller import Controller
+    from world_models.controller.evolution import Evolution
 
     how = game.controller_population, game.controller_sigma_init, seed, game.controller_step_size
     search = Evolution(Controller(game).params, *how)

@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 
-from bench.measure import RUNS, rates, ratio, report, table
-from config import GAMES, UserError
-from job.command import run_script
-from job.machine import set_threads
+from world_models.bench.measure import RUNS, rates, ratio, report, table
+from world_models.config import GAMES, UserError
+from world_models.job.command import run_script
+from world_models.job.machine import set_threads
 
 GYMNASIUM, V0, V3, ENVPOOL = "Gymnasium CarRacing-v3", "CarRacing, v0 look", "CarRacing, v3 look", "EnvPool CarRacing-v2"
 
@@ -83,7 +83,7 @@ def steps(args):
     """CarRacing's steps in a second, in one process, resets included."""
     import gymnasium
 
-    import env
+    from world_models import env
 
     actions = _actions(args.steps)
     contestants = {
@@ -108,7 +108,7 @@ def steps(args):
 
 def _timed_parts(world, actions):
     """{part of a step: seconds} of one episode of CarRacing, taken apart as its step() is put together."""
-    from env.car_racing import FPS, ITERATIONS
+    from world_models.env.car_racing import FPS, ITERATIONS
 
     spent = dict.fromkeys(("car's physics", "Box2D", "picture", "resize"), 0.0)
     clock = time.perf_counter
@@ -132,7 +132,7 @@ def _timed_parts(world, actions):
 
 def step_parts(args):
     """Where a step's time goes, in microseconds."""
-    import env
+    from world_models import env
 
     actions, results = _actions(args.steps), {}
     clock = time.perf_counter
@@ -160,7 +160,7 @@ def step_parts(args):
 
 def agents(args):
     """Steps in a second of whole agents, V and M and C, in CarRacing; two processes, resets included."""
-    from bench.agent import OURS, PLAIN_LOOP, PROCESSES, contestants
+    from world_models.bench.agent import OURS, PLAIN_LOOP, PROCESSES, contestants
 
     players = contestants(args.steps)
     measured = rates(players, args.runs)

@@ -7,11 +7,10 @@ frame is encoded and sampled (the authors' model.py; the article's pseudocode ha
 import os
 
 import tensorflow as tf
-
-from controller.controller import Controller, mode_of, read_params
-from dream.rows import filled, uniform
-from job.rundir import need, read_json, search_folder
-from rnn.world_model import load_memory
+from world_models.controller.controller import Controller, mode_of, read_params
+from world_models.dream.rows import filled, uniform
+from world_models.job.rundir import need, read_json, search_folder
+from world_models.rnn.world_model import load_memory
 
 
 class Agent:

@@ -3,17 +3,17 @@
 import sys
 
 import numpy as np
+from world_models.config import GAMES
+from world_models.controller.agent import controller_stage, load_controller
+from world_models.controller.report import save_histogram, summary, table, write_video
+from world_models.controller.rollout import open_world, run_episodes, watch_dreams
+from world_models.env.policies import extraction_policy, play, uniform_policy
+from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
+from world_models.job.seeds import TEST, VALIDATION, episode_seeds
+from world_models.job.workers import ROWS
+from world_models.rnn.world_model import load_vision
 
-import env
-from config import GAMES
-from controller.agent import controller_stage, load_controller
-from controller.report import save_histogram, summary, table, write_video
-from controller.rollout import open_world, run_episodes, watch_dreams
-from env.policies import extraction_policy, play, uniform_policy
-from job.rundir import Atomic, Stage, world_keywords, write_json
-from job.seeds import TEST, VALIDATION, episode_seeds
-from job.workers import ROWS
-from rnn.world_model import load_vision
+from world_models import env
 
 ENLARGED = 4  # a pixel of the video for each of these, squared
 

@@ -4,14 +4,14 @@ import os
 import sys
 
 import numpy as np
+from world_models.env.policies import exploration, extraction_policy, play
+from world_models.env.record import episode_path, save_episode
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import Progress
+from world_models.job.seeds import RECORD, episode_seeds
+from world_models.job.workers import ROWS
 
-import env
-from env.policies import exploration, extraction_policy, play
-from env.record import episode_path, save_episode
-from job.machine import load_tensorflow
-from job.rundir import Progress
-from job.seeds import RECORD, episode_seeds
-from job.workers import ROWS
+from world_models import env
 
 
 def record(game, args, keywords, stage, pool):
@@ -64,8 +64,8 @@ class _Agent:
 
     def __init__(self, game, args, keywords):
         load_tensorflow(1)  # which the random policy does without
-        from controller.agent import controller_stage, load_controller
-        from controller.rollout import open_world
+        from world_models.controller.agent import controller_stage, load_controller
+        from world_models.controller.rollout import open_world
 
         self.game, self.seed, self.explore = game, args.seed, args.explore
         mode, params = load_controller(args.agent, game, controller_stage(args.agent, args.name))

@@ -4,13 +4,12 @@ import sys
 import time
 
 import numpy as np
-
-from controller.evolution import Evolution
-from controller.report import summary
-from controller.rollout import open_world, run_episodes, run_units
-from controller.training import Training
-from job.rundir import need
-from job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
+from world_models.controller.evolution import Evolution
+from world_models.controller.report import summary
+from world_models.controller.rollout import open_world, run_episodes, run_units
+from world_models.controller.training import Training
+from world_models.job.rundir import need
+from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 
 
 def evolve(game, args, keywords, stage, pool):

@@ -8,9 +8,8 @@ import os
 import pickle
 
 import numpy as np
-
-from config import UserError
-from job.rundir import Atomic, write_json
+from world_models.config import UserError
+from world_models.job.rundir import Atomic, write_json
 
 
 def _truncated(value, digits):
@@ -19,10 +18,12 @@ def _truncated(value, digits):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows this file by the name that it had when older checkpoints were written."""
+    """Knows the project's modules by the names that they had when older checkpoints were written."""
 
     def find_class(self, module, name):
-        return super().find_class({"controller.history": __name__}.get(module, module), name)
+        if module.partition(".")[0] == "controller":
+            module = f"world_models.{module}".replace(".controller.history", ".controller.training")
+        return super().find_class(module, name)
 
 
 class Training:

@@ -11,11 +11,10 @@ import tensorflow as tf
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-
-from config import UserError, scaled
-from dream.dream import load_dream
-from rnn.features import features
-from rnn.world_model import load_vision
+from world_models.config import UserError, scaled
+from world_models.dream.dream import load_dream
+from world_models.rnn.features import features
+from world_models.rnn.world_model import load_vision
 
 
 class _Dreams:

@@ -8,12 +8,11 @@ stable. The step that ends a dream earns its reward too.
 
 import numpy as np
 import tensorflow as tf
-
-from config import UserError
-from dream.kernel import Kernel
-from dream.rows import filled
-from job.machine import check_precision
-from rnn.world_model import load_initial_z, load_memory
+from world_models.config import UserError
+from world_models.dream.kernel import Kernel
+from world_models.dream.rows import filled
+from world_models.job.machine import check_precision
+from world_models.rnn.world_model import load_initial_z, load_memory
 
 
 class Dream:

@@ -6,9 +6,8 @@ finds each death that M does not foresee. So these are measured on recorded game
 
 import numpy as np
 import tensorflow as tf
-
-from env.record import load_episode
-from rnn.encoding import ENCODE_FRAMES
+from world_models.env.record import load_episode
+from world_models.rnn.encoding import ENCODE_FRAMES
 
 BEFORE_THE_END = 20  # frames, in which that which ends an episode is near
 ROWS = 16  # episodes that go through M together

@@ -15,9 +15,8 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-
-from dream import rows
-from dream.noise import uniform_and_normal
+from world_models.dream import rows
+from world_models.dream.noise import uniform_and_normal
 
 
 class Kernel:

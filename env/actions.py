@@ -1,8 +1,7 @@
 """The actions that environments are given."""
 
 import numpy as np
-
-from config import UserError
+from world_models.config import UserError
 
 
 def checked_action(action, size):

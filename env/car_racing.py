@@ -6,15 +6,14 @@ from gymnasium.envs.box2d import car_racing as gymnasium_car_racing
 from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
-
-from config import Game, Original, UserError
-from env.actions import checked_action
-from env.car.look_v0 import LookV0
-from env.car.look_v3 import LookV3
-from env.car.on_road import OnRoad
-from env.car.physics import CarPhysics
-from env.policies import constant_policy, uniform_policy
-from env.preprocess import OPTION, SIZE, preprocessing
+from world_models.config import Game, Original, UserError
+from world_models.env.actions import checked_action
+from world_models.env.car.look_v0 import LookV0
+from world_models.env.car.look_v3 import LookV3
+from world_models.env.car.on_road import OnRoad
+from world_models.env.car.physics import CarPhysics
+from world_models.env.policies import constant_policy, uniform_policy
+from world_models.env.preprocess import OPTION, SIZE, preprocessing
 
 ITERATIONS = (6 * 30, 2 * 30)  # of Box2D's solvers, for velocities and positions: Gymnasium's
 
@@ -97,7 +96,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
 def car_racing(look="v0", preprocess="paper", render_mode=None):
     """The environment of a look: "gymnasium" is Gymnasium's own, the others are those of CarRacing."""
     if look == "gymnasium":
-        from env.car.gymnasium_car import GymnasiumCarRacing
+        from world_models.env.car.gymnasium_car import GymnasiumCarRacing
 
         return GymnasiumCarRacing(preprocess, render_mode)
     return CarRacing(look, preprocess, render_mode)

@@ -11,11 +11,10 @@ import vizdoom
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
-
-from config import Game, Original
-from env.actions import checked_action
-from env.policies import constant_policy, to_and_fro, uniform_policy
-from env.preprocess import OPTION, SIZE, preprocessing
+from world_models.config import Game, Original
+from world_models.env.actions import checked_action
+from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
+from world_models.env.preprocess import OPTION, SIZE, preprocessing
 
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333

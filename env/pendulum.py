@@ -11,11 +11,10 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
-
-from config import Game, UserError
-from env.actions import checked_action
-from env.policies import constant_policy, to_and_fro, uniform_policy
-from env.preprocess import SIZE
+from world_models.config import Game, UserError
+from world_models.env.actions import checked_action
+from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
+from world_models.env.preprocess import SIZE
 
 STARTS = ("hanging", "anywhere")
 STEPS = 200

@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 from PIL import Image
-
-from config import UserError
-from env.resize import RESIZES, SIZE
+from world_models.config import UserError
+from world_models.env.resize import RESIZES, SIZE
 
 
 def paper(crop):

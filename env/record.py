@@ -8,10 +8,9 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-
-from config import UserError
-from job.npz import save_npz
-from job.rundir import Atomic
+from world_models.config import UserError
+from world_models.job.npz import save_npz
+from world_models.job.rundir import Atomic
 
 HELD_OUT_EVERY = 20  # one episode in 20 is kept from training
 

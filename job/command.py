@@ -5,9 +5,10 @@ import os
 import sys
 from dataclasses import fields, replace
 
-import config
-from config import SCALES, Game, UserError, scaled
-from job.machine import PRECISIONS
+from world_models.config import SCALES, Game, UserError, scaled
+from world_models.job.machine import PRECISIONS
+
+from world_models import config
 
 
 def _option(f):

@@ -5,8 +5,7 @@ import os
 import sys
 
 import threadpoolctl
-
-from config import UserError
+from world_models.config import UserError
 
 PRECISIONS = ("float32", "bfloat16")
 

@@ -6,9 +6,8 @@ import struct
 import zipfile
 
 import numpy as np
-
-from config import UserError
-from job.rundir import Atomic
+from world_models.config import UserError
+from world_models.job.rundir import Atomic
 
 
 def save_npz(path, arrays, level=1):

@@ -16,9 +16,8 @@ import sys
 import time
 
 from tqdm import tqdm
-
-from config import UserError
-from job.machine import PRECISIONS, check_precision, fast_precision
+from world_models.config import UserError
+from world_models.job.machine import PRECISIONS, check_precision, fast_precision
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")

@@ -6,9 +6,8 @@ import os
 
 import keras
 import tensorflow as tf
-
-from config import UserError
-from job.rundir import Atomic
+from world_models.config import UserError
+from world_models.job.rundir import Atomic
 
 
 class Checkpoints:

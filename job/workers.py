@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 
-from config import UserError
+from world_models.config import UserError
 
 ROWS = 16  # episodes that a worker steps together, or a few less where a candidate has fewer
 # What launchers set in each process that they start: MPICH's and Intel's Hydra, Open MPI and PRRTE, Slurm's srun.

@@ -5,9 +5,8 @@ which TensorFlow made them, each value times 10,000 and rounded.
 """
 
 import numpy as np
-
-from config import UserError
-from job.rundir import read_json, write_json
+from world_models.config import UserError
+from world_models.job.rundir import read_json, write_json
 
 UNITS = 10_000  # of the integers, in 1
 

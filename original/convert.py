@@ -11,13 +11,13 @@ import shutil
 import tempfile
 from functools import partial
 
-from config import GAMES, UserError
-from job.command import CommandLine, run_script
-from job.machine import load_tensorflow
-from job.rundir import Atomic, Stage, digest, read_json, settings_in
-from original.arrays import read_arrays
-from original.export import export_run
-from original.folder import find, places
+from world_models.config import GAMES, UserError
+from world_models.job.command import CommandLine, run_script
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import Atomic, Stage, digest, read_json, settings_in
+from world_models.original.arrays import read_arrays
+from world_models.original.export import export_run
+from world_models.original.folder import find, places
 
 # What a folder of the original can have, for each stage of a run that it becomes, and the file there.
 STAGES = {
@@ -112,13 +112,13 @@ def _is_new(folder, run_dir, stage, sources):
 
 
 def _read_vae(game, path):
-    from vae.vae import ConvVAE
+    from world_models.vae.vae import ConvVAE
 
     return _unchanged(path, ConvVAE.from_json(path)).save
 
 
 def _read_rnn(game, path):
-    from rnn.rnn import MDNRNN
+    from world_models.rnn.rnn import MDNRNN
 
     model = MDNRNN.from_json(path)
     if (model.action_size, model.predicts) != (game.action_size, game.predicts):
@@ -144,14 +144,14 @@ def _read_initial_z(game, path):
 
 
 def _read_controller(game, path):
-    from controller.controller import read_params
+    from world_models.controller.controller import read_params
 
     read_params(path)
     return partial(shutil.copyfile, path)
 
 
 def _read_history(game, path):
-    from history import read_history
+    from world_models.history import read_history
 
     read_history(path)
     return partial(shutil.copyfile, path)
@@ -188,8 +188,8 @@ def import_data(game, folder, run_dir):
 
 
 def _import_record(game, source, run_dir, settings):
-    from env.record import link_episodes, list_episodes
-    from vae.frames import episode_length
+    from world_models.env.record import link_episodes, list_episodes
+    from world_models.vae.frames import episode_length
 
     paths = list_episodes(source)
     frames = sum(episode_length(path, game.action_size) for path in paths)
@@ -199,8 +199,8 @@ def _import_record(game, source, run_dir, settings):
 
 
 def _import_series(game, source, run_dir, settings):
-    from job.npz import pack
-    from original.series import read_series
+    from world_models.job.npz import pack
+    from world_models.original.series import read_series
 
     series = read_series(source)
     vae = os.path.join(run_dir, "vae", "vae.keras")

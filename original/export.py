@@ -4,11 +4,10 @@ import os
 import shutil
 
 import numpy as np
-
-from config import UserError
-from job.rundir import Atomic, settings_in
-from original.arrays import UNITS
-from original.folder import places
+from world_models.config import UserError
+from world_models.job.rundir import Atomic, settings_in
+from world_models.original.arrays import UNITS
+from world_models.original.folder import places
 
 
 def export_run(game, run_dir, folder):
@@ -52,8 +51,8 @@ def _log_name(game, run_dir):
 
 
 def _export_model(source, target):
-    from rnn.rnn import load_rnn
-    from vae.vae import load_vae
+    from world_models.rnn.rnn import load_rnn
+    from world_models.vae.vae import load_vae
 
     model = (load_vae if source.endswith("vae.keras") else load_rnn)(source)
     model.save_json(target)
@@ -63,7 +62,7 @@ def _export_model(source, target):
 
 def _export_series(source, target):
     """As the original's series.py: one array where all episodes have one length, else an array of arrays, which is pickled."""
-    from rnn.batches import Series
+    from world_models.rnn.batches import Series
 
     series = Series(source)
     arrays = {}
@@ -82,7 +81,7 @@ def _export_series(source, target):
 
 def _export_record(source, target):
     """The episodes as they are: what extract.py writes has the original's arrays, and two more."""
-    from env.record import link_episodes, list_episodes
+    from world_models.env.record import link_episodes, list_episodes
 
     os.makedirs(target)
     link_episodes(list_episodes(source), target)

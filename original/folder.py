@@ -3,7 +3,7 @@
 import glob
 import os
 
-from config import UserError
+from world_models.config import UserError
 
 DATA = {"series": ("series/series.npz", "series.npz"), "record": ("record",)}  # in the folder of any game
 LOGS = ("log", "")

@@ -9,9 +9,8 @@ import zipfile
 import zlib
 
 import numpy as np
-
-from config import UserError
-from job.npz import npy_header
+from world_models.config import UserError
+from world_models.job.npz import npy_header
 
 ARRAYS = ("mu", "logvar", "action")
 NUMBERS = {order + kind for order in "<>|=" for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}

@@ -7,11 +7,10 @@ the same shape.
 
 import numpy as np
 import tensorflow as tf
-
-from config import UserError
-from job.npz import memory_maps
-from job.training import generated
-from original.series import made_here, read_series
+from world_models.config import UserError
+from world_models.job.npz import memory_maps
+from world_models.job.training import generated
+from world_models.original.series import made_here, read_series
 
 
 class Series:

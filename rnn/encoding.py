@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
-
-from config import UserError, stage_settings
-from env.record import MIRRORED, BadEpisode, load_episode
-from job.npz import memory_maps, pack
-from job.rundir import Progress, Stage, digest, read_json, write_json
-from vae.frames import fingerprint, recorded
-from vae.vae import load_vae
+from world_models.config import UserError, stage_settings
+from world_models.env.record import MIRRORED, BadEpisode, load_episode
+from world_models.job.npz import memory_maps, pack
+from world_models.job.rundir import Progress, Stage, digest, read_json, write_json
+from world_models.vae.frames import fingerprint, recorded
+from world_models.vae.vae import load_vae
 
 ENCODE_FRAMES = 250
 SAVE_EVERY = 20  # episodes between notes of the progress

@@ -8,12 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-
-from config import UserError
-from original.arrays import UNITS, check_shapes, read_arrays, write_arrays
-from rnn.head import Head
-from rnn.lstm import lstm_sequence
-from vae.vae import load_checked
+from world_models.config import UserError
+from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
+from world_models.rnn.head import Head
+from world_models.rnn.lstm import lstm_sequence
+from world_models.vae.vae import load_checked
 
 # The order of the arrays in the original's rnn.json: that of its M that predicts no restarts, and that of its M that does.
 ORIGINAL_NAMES = {

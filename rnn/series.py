@@ -8,11 +8,11 @@ by its mirror image, whose name says so.
 
 import os
 
-from config import UserError
-from job.command import CommandLine, run_script
-from job.machine import load_tensorflow
-from job.rundir import need, settle_precision
-from original.series import made_here
+from world_models.config import UserError
+from world_models.job.command import CommandLine, run_script
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import need, settle_precision
+from world_models.original.series import made_here
 
 
 def main(argv=None):
@@ -30,7 +30,7 @@ def main(argv=None):
         )
     vae_path = need(args.run_dir, "vae", "vae.keras", game.name)
     load_tensorflow(args.threads)
-    from rnn.encoding import encode
+    from world_models.rnn.encoding import encode
 
     encode(game, args, vae_path, series_path)
 

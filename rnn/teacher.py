@@ -2,8 +2,7 @@
 
 import keras
 import tensorflow as tf
-
-from rnn.likelihood import negative_log_likelihood
+from world_models.rnn.likelihood import negative_log_likelihood
 
 # The rows of a batch are cut into so many parts, each with a loop of its own: two cores share one step's product poorly.
 LANES = 2

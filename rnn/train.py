@@ -2,10 +2,10 @@
 
 import os
 
-from job.command import CommandLine, run_script
-from job.machine import load_tensorflow
-from job.rundir import add_start_option, need, settle_precision
-from original.series import made_here
+from world_models.job.command import CommandLine, run_script
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import add_start_option, need, settle_precision
+from world_models.original.series import made_here
 
 
 def main(argv=None):
@@ -18,7 +18,7 @@ def main(argv=None):
     series_path = need(args.run_dir, "series", "series.npz", game.name)
     vae_path = need(args.run_dir, "vae", "vae.keras", game.name) if made_here(series_path) else None
     load_tensorflow(args.threads)
-    from rnn.training import train
+    from world_models.rnn.training import train
 
     train(game, args, series_path, vae_path)
 

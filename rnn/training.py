@@ -6,17 +6,16 @@ import zlib
 
 import keras
 import numpy as np
-
-from config import UserError, stage_settings
-from env.record import split
-from job.rundir import Atomic, Progress, Stage, digest, start_settings, write_json
-from job.training import Checkpoints, Watch, record
-from original.arrays import UNITS
-from rnn.batches import Series, episode_streams, streams, whole_episodes
-from rnn.encoding import other_v
-from rnn.rnn import MDNRNN
-from rnn.teacher import Teacher
-from vae.vae import begin_with
+from world_models.config import UserError, stage_settings
+from world_models.env.record import split
+from world_models.job.rundir import Atomic, Progress, Stage, digest, start_settings, write_json
+from world_models.job.training import Checkpoints, Watch, record
+from world_models.original.arrays import UNITS
+from world_models.rnn.batches import Series, episode_streams, streams, whole_episodes
+from world_models.rnn.encoding import other_v
+from world_models.rnn.rnn import MDNRNN
+from world_models.rnn.teacher import Teacher
+from world_models.vae.vae import begin_with
 
 INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
 

@@ -3,12 +3,11 @@
 import os
 
 import numpy as np
-
-from config import UserError
-from job.rundir import need
-from original.arrays import UNITS, read_arrays
-from rnn.rnn import load_rnn
-from vae.vae import load_vae
+from world_models.config import UserError
+from world_models.job.rundir import need
+from world_models.original.arrays import UNITS, read_arrays
+from world_models.rnn.rnn import load_rnn
+from world_models.vae.vae import load_vae
 
 
 def load_world_model(run_dir, game):

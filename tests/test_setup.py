@@ -3,13 +3,16 @@
 import ast
 import re
 import runpy
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import setuptools
 
 from config import GAMES, SCALES
+from world_models import FLAT
 
 ROOT = Path(__file__).parent.parent
 # Data flows to the right. A room imports from itself and from what is left of it; bench and tests may import anything.
@@ -24,13 +27,15 @@ def imported_modules(source, package=""):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "world_models":
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield package if node.level else node.module
 
 
 def imports_to_the_right(room, source):
     """The names in `source`, a file of `room`, that are not to the left of it, with what no room may import."""
-    names = {name.replace(".", "/") for name in imported_modules(source, package=room)}
+    names = {name.removeprefix("world_models.").replace(".", "/") for name in imported_modules(source, package=room)}
     names = {name if name in SCRIPTS else name.split("/")[0] for name in names}
     return {name for name in names if RANK.get(name, -1) > RANK[room] or name in ("bench", "tests")}
 
@@ -53,7 +58,8 @@ def test_rooms_import_only_from_their_left(room):
     "source",
     [
         "import controller",
-        "from rnn.rnn import MDNRNN",
+        "from world_models.rnn.rnn import MDNRNN",
+        "from world_models import rnn",
         "def f():\n    import train as t",
         "import bench.worlds",
         "import os, rnn.series",
@@ -65,7 +71,8 @@ def test_an_import_to_the_right_is_found(source):
 
 def test_imports_to_the_left_and_of_libraries_pass():
     source = (
-        "import keras, config\nfrom env import record\nfrom . import vae\nfrom .vae import ConvVAE\nfrom train_tools import x"
+        "import keras\nfrom world_models import config\nfrom world_models.env import record\n"
+        "from . import vae\nfrom .vae import ConvVAE\nfrom train_tools import x"
     )
     assert imports_to_the_right("vae", source) == set()
 
@@ -79,10 +86,51 @@ def metadata(monkeypatch):
     return given
 
 
-def test_setup_lists_every_module_and_package(metadata):
-    assert sorted(metadata["py_modules"]) == sorted(file.stem for file in ROOT.glob("*.py") if file.name != "setup.py")
-    packages = (file.parent.relative_to(ROOT).as_posix() for file in ROOT.glob("[a-z]*/**/__init__.py"))
-    assert sorted(metadata["packages"]) == sorted(path.replace("/", ".") for path in packages)
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """What `pip install .` would install: a folder that has world_models/."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    ignore = shutil.ignore_patterns(".*", "runs", "build", "pretrained", "docs", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT, source / "checkout", ignore=ignore)
+    command = [sys.executable, "setup.py", "-q", "build", "--build-base", target / "build", "--build-lib", target / "lib"]
+    subprocess.run(command, cwd=source / "checkout", check=True)
+    return target / "lib"
+
+
+def test_every_module_is_installed(installed):
+    ours = [file.relative_to(ROOT) for file in ROOT.glob("*.py") if file.name != "setup.py"]
+    ours += [file.relative_to(ROOT) for room in FLAT if room != "config" for file in (ROOT / room).glob("**/*.py")]
+    names = {file.relative_to(installed).as_posix() for file in installed.glob("**/*.py")}
+    assert names == {f"world_models/{name}" for name in ("__init__.py", *map(str, ours))}
+
+
+PROJECT = """
+import config, env, train, legacy
+assert config.MINE and env.MINE
+import gymnasium, world_models.env, world_models.doomrnn
+print(gymnasium.make("WorldModels/Pendulum-v0").reset(seed=0)[0].shape)
+print(gymnasium.make("world_models.env:WorldModels/CarRacing-v0", look="v3").reset(seed=0)[0].shape)
+print(gymnasium.make("WorldModels/PendulumDream-v0", run_dir=RUN).reset(seed=0)[0].shape)
+print(gymnasium.make_vec("WorldModels/PendulumDream-v0", num_envs=2, run_dir=RUN).reset(seed=0)[0].shape)
+import config, env
+assert config.MINE and env.MINE and world_models.config.GAMES
+"""
+
+
+@pytest.mark.parametrize("where", ["checkout", "installed"])
+def test_a_project_may_have_its_own_config_and_env(where, installed, pendulum_run, tmp_path):
+    """Python's path ends with ours, as after `make install` (the checkout) and after `pip install .`."""
+    for name in ("env", "legacy"):
+        (tmp_path / name).mkdir()
+    for file in ("config.py", "train.py", "env/__init__.py", "legacy/__init__.py"):
+        (tmp_path / file).write_text("MINE = True\n")
+    place = ROOT if where == "checkout" else installed
+    begin = "import sys\nsys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in str(finder)]\n"
+    begin += f"sys.path.append({str(place)!r})\nRUN = {str(pendulum_run)!r}\n"
+    (tmp_path / "main.py").write_text(begin + PROJECT)
+    done = subprocess.run([sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["(64, 64, 3)"] * 2
 
 
 def minor(version):

@@ -9,12 +9,11 @@ import zlib
 
 import numpy as np
 import tensorflow as tf
-
-from config import UserError
-from env.record import BadEpisode, list_episodes, load_episode
-from job.npz import npy_header
-from job.rundir import need
-from job.training import generated
+from world_models.config import UserError
+from world_models.env.record import BadEpisode, list_episodes, load_episode
+from world_models.job.npz import npy_header
+from world_models.job.rundir import need
+from world_models.job.training import generated
 
 FRAME_SHAPE = (64, 64, 3)
 BUFFER_FRAMES = 8192  # 100 MB: eight episodes of 1000 frames are mixed

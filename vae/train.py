@@ -2,9 +2,9 @@
 
 import os
 
-from job.command import CommandLine, run_script
-from job.machine import load_tensorflow
-from job.rundir import add_start_option, settle_precision
+from world_models.job.command import CommandLine, run_script
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import add_start_option, settle_precision
 
 
 def main(argv=None):
@@ -16,7 +16,7 @@ def main(argv=None):
     game, args = command.parse(argv)
     settle_precision(args, "vae")
     load_tensorflow(args.threads)
-    from vae.training import train
+    from world_models.vae.training import train
 
     train(game, args)
 

@@ -5,13 +5,12 @@ import time
 
 import keras
 import numpy as np
-
-from config import UserError, stage_settings
-from env.record import split
-from job.rundir import Atomic, Progress, Stage, start_settings
-from job.training import Adam, Checkpoints, Watch, record
-from vae.frames import FrameStream, fingerprint, held_out_frames, recorded, shards
-from vae.vae import ConvVAE, begin_with
+from world_models.config import UserError, stage_settings
+from world_models.env.record import split
+from world_models.job.rundir import Atomic, Progress, Stage, start_settings
+from world_models.job.training import Adam, Checkpoints, Watch, record
+from world_models.vae.frames import FrameStream, fingerprint, held_out_frames, recorded, shards
+from world_models.vae.vae import ConvVAE, begin_with
 
 
 def train(game, args):

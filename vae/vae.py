@@ -6,10 +6,9 @@ Architecture and loss are those of the article's appendix "Variational Autoencod
 import keras
 import numpy as np
 import tensorflow as tf
-
-from config import UserError
-from original.arrays import UNITS, check_shapes, read_arrays, write_arrays
-from vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
+from world_models.config import UserError
+from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
+from world_models.vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
 
 FRAME_SHAPE = (64, 64, 3)
 # The original's names of the layers, in its order, which is Keras's too; each has a kernel and a bias.

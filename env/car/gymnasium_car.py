@@ -4,10 +4,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.box2d.car_racing import FPS
-
-from env.actions import checked_action
-from env.car.look_v3 import SHAPE
-from env.preprocess import SIZE, preprocessing
+from world_models.env.actions import checked_action
+from world_models.env.car.look_v3 import SHAPE
+from world_models.env.preprocess import SIZE, preprocessing
 
 
 class GymnasiumCarRacing(gymnasium.Env):

@@ -5,8 +5,7 @@ import math
 import cv2
 import numpy as np
 from gymnasium.envs.box2d import car_dynamics
-
-from env.car.track import rgbx
+from world_models.env.car.track import rgbx
 
 REACH = 6  # pixels from the hull's position that hold all of the car, whichever way it points
 _WHEEL_HALF = (car_dynamics.WHEEL_W * car_dynamics.SIZE, car_dynamics.WHEEL_R * car_dynamics.SIZE)

@@ -10,9 +10,8 @@ import math
 
 import numpy as np
 from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
-
-from env.car.image import CarImage
-from env.car.track import TrackImage, empty_field
+from world_models.env.car.image import CarImage
+from world_models.env.car.track import TrackImage, empty_field
 
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position

@@ -1,8 +1,7 @@
 """Is the car on the road, by the picture alone? A dream of CarRacing has no physics that one could ask."""
 
 import numpy as np
-
-from env.car.look_v0 import GRASS, LIGHT_GRASS
+from world_models.env.car.look_v0 import GRASS, LIGHT_GRASS
 
 ROAD, OUTSIDE = (102, 102, 102), (0, 0, 0)  # outside of the field all is black
 WIDE = 50  # frames at an episode's beginning, in which the view narrows and the road is thinner than the car's surroundings

@@ -1,0 +1,35 @@
+"""The games that there are: the modules of `env` that have a `GAME`, a config.Game.
+
+Those of your own may lie in other folders, which the environment variable WORLD_MODELS_GAMES lists as PATH does.
+"""
+
+import importlib
+import os
+import pkgutil
+
+import gymnasium
+import world_models.env as folder
+
+folder.__path__ += [path for path in os.environ.get("WORLD_MODELS_GAMES", "").split(os.pathsep) if path]
+
+
+def make(game, **keywords):
+    """The real world of `game`, a config.Game, bare: no wrapper checks its calls, and none counts its steps.
+
+    keywords: render_mode, and those of `game.options`.
+    """
+    return gymnasium.make(game.real_id, disable_env_checker=True, **keywords).unwrapped
+
+
+def _games():
+    """{name: Game} of the modules. The first one, in their order, is the scripts' default."""
+    names = [module.name for module in pkgutil.iter_modules(folder.__path__)]
+    modules = [importlib.import_module(f"{folder.__name__}.{name}") for name in names if name != "games"]
+    return {module.GAME.name: module.GAME for module in modules if hasattr(module, "GAME")}
+
+
+GAMES = _games()
+for _game in GAMES.values():
+    gymnasium.register(
+        _game.real_id, entry_point=_game.environment, max_episode_steps=_game.max_steps if _game.timeout else None
+    )
