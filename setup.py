@@ -22,6 +22,7 @@ setup(
     name="world-models",
     version="1.0.0",
     description="World Models (Ha & Schmidhuber, 2018) in TensorFlow and Keras 3",
+    license="MIT",
     python_requires=">=3.10,<3.14",
     packages=["world_models", *(f"world_models.{folder}" for folder in FOLDERS)],
     package_dir={f"world_models.{folder}": folder.replace(".", "/") for folder in FOLDERS},
