@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 import threadpoolctl  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-# The authors' own files, beside the checkout; README, "Tests", says which. Where they are missing, what needs them is skipped.
+# The authors' own files, beside the checkout; docs/porting.md, "Tests", lists them. Tests that need a missing one are skipped.
 LEGACY = ROOT.parent / "shared" / "legacy"
 # Three ranks on two cores are refused by Open MPI unless it is told otherwise.
 ENVIRONMENT = {
