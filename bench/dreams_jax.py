@@ -1,4 +1,4 @@
-"""The same dream in JAX, as one would write it there: one step for all rows, repeated by `lax.scan`, compiled once."""
+"""Doom's dream in plain JAX: one step for all rows, repeated by `lax.scan`, compiled once."""
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ from world_models.config import GAMES
 GAME = GAMES["doom"]
 
 
-def stepper(rnn, controllers, temperature, sharing=1):
-    """step((z, h, c, alive, length, key), t) for `lax.scan` over rows of dreams, as many for each of the controllers (K,F,A).
+def stepper(rnn, controllers, temperature):
+    """step((z, h, c, alive, length, key), t) for `lax.scan` over B dreams, B / K for each of the controllers (K,F,A).
 
-    Noise is one key a step for all rows, which is less work than noise that each dream has for itself; `sharing` controllers,
-    K / sharing apart, have the same.
+    z is (B,Z), h and c (B,H), alive and length (B,). One key a step makes the noise of all rows, which is less work than a
+    random stream for each dream.
     """
     kernel, recurrent, bias = (jnp.array(weight) for weight in rnn.cell.get_weights())
     head, head_bias = (jnp.array(weight) for weight in rnn.output_layer.get_weights())
@@ -34,29 +34,27 @@ def stepper(rnn, controllers, temperature, sharing=1):
         numbers = h @ head + head_bias
         logits, mean, log_std = jnp.split(numbers[:, mixture].reshape(rows, rnn.z_size, -1), 3, axis=2)
         cumulative = jnp.cumsum(jax.nn.softmax(logits / temperature), axis=2)
-        uniform_noise = jnp.tile(jax.random.uniform(uniform, (rows // sharing, rnn.z_size, 1)), (sharing, 1, 1))
-        noise = jnp.tile(jax.random.normal(normal, (rows // sharing, rnn.z_size)), (sharing, 1))
-        chosen = jnp.sum(uniform_noise > cumulative[..., :-1], axis=2, keepdims=True)
+        chosen = jnp.sum(jax.random.uniform(uniform, (rows, rnn.z_size, 1)) > cumulative[..., :-1], axis=2, keepdims=True)
         mean, log_std = (jnp.take_along_axis(part, chosen, axis=2)[..., 0] for part in (mean, log_std))
-        z = mean + jnp.exp(log_std) * noise * temperature**0.5
+        z = mean + jnp.exp(log_std) * jax.random.normal(normal, (rows, rnn.z_size)) * temperature**0.5
         length += alive
         return (z, h, c, alive & (numbers[:, restart_logit][:, 0] <= 0), length, key), None
 
     return step
 
 
-def begin(rnn, initial_z, rows, key, sharing=1):
-    """The carry of `stepper` before the first step; initial_z: (mu, logvar), each (N,Z)."""
+def begin(rnn, initial_z, rows, key):
+    """The carry of `stepper` before the first step, for B = `rows` dreams; initial_z: (mu, logvar), each (N,Z)."""
     mu, logvar = (jnp.array(part, jnp.float32) for part in initial_z)
     key, which, normal = jax.random.split(key, 3)
-    which = jax.random.randint(which, (rows // sharing,), 0, len(mu))
-    z = mu[which] + jnp.exp(logvar[which] / 2) * jax.random.normal(normal, (rows // sharing, rnn.z_size))
+    which = jax.random.randint(which, (rows,), 0, len(mu))
+    z = mu[which] + jnp.exp(logvar[which] / 2) * jax.random.normal(normal, (rows, rnn.z_size))
     zeros = jnp.zeros((rows, rnn.rnn_size))
-    return jnp.tile(z, (sharing, 1)), zeros, zeros, jnp.ones(rows, bool), jnp.zeros(rows, jnp.int32), key
+    return z, zeros, zeros, jnp.ones(rows, bool), jnp.zeros(rows, jnp.int32), key
 
 
 def scan(rnn, initial_z, rows, steps):
-    """A contestant: `steps` steps of `rows` dreams, 16 for each controller."""
+    """A function for `measure.rates`: `steps` steps of `rows` dreams, 16 for each controller."""
     size = GAME.z_size + 2 * GAME.rnn_size
     weights = np.random.default_rng(0).normal(0, 0.1, (rows // 16, size, GAME.action_size))
     step = stepper(rnn, jnp.array(weights, jnp.float32), GAME.dream_temperature)
