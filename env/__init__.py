@@ -1,6 +1,6 @@
-"""The real worlds as Gymnasium environments that show 64x64x3 uint8 frames, a file a game.
+"""The real games as Gymnasium environments with observations (64,64,3) uint8, one file a game.
 
-Importing this registers `Game.real_id` of each of `GAMES`, {name: config.Game}; `make` opens one.
+Importing this registers `Game.real_id` of each of `GAMES`, {name: config.Game}. `make` creates an environment.
 """
 
 from world_models.env.games import GAMES, make

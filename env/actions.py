@@ -1,4 +1,4 @@
-"""The actions that environments are given."""
+"""Checks of the actions that environments are given."""
 
 import numpy as np
 from world_models.config import UserError

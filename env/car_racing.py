@@ -1,4 +1,4 @@
-"""CarRacing: Gymnasium's physics, tracks, rewards and endings, bit for bit, in the pictures that the published agents saw."""
+"""CarRacing: Gymnasium's physics, tracks, rewards and endings, bit for bit, with the picture that the published agents saw."""
 
 import numpy as np
 from gymnasium import spaces
@@ -18,17 +18,18 @@ from world_models.env.preprocess import OPTION, SIZE, preprocessing
 ITERATIONS = (6 * 30, 2 * 30)  # of Box2D's solvers, for velocities and positions: Gymnasium's
 
 
-# How the agent sees the world. A look has new_track(env), called once an episode, and picture(env) -> (84,96,4) uint8.
+# How the agent sees the game. A look has new_track(env), called once an episode, and picture(env) -> (84,96,4) uint8.
 LOOKS = {"v0": LookV0, "v3": LookV3}
 
 
 class CarRacing(gymnasium_car_racing.CarRacing):
     """Gymnasium's CarRacing with observations (64,64,3) uint8.
 
-    look: "v0", the published experiments' picture, or "v3", Gymnasium's of today; the world behind is the same.
+    look: "v0", the picture of the published experiments, or "v3", Gymnasium's of today. Everything else is the same.
     preprocess: "paper" or "legacy", see env.preprocess.
     Actions: steering in [-1, 1], gas and brake in [0, 1]. Rewards, as Gymnasium's: -0.1 a step, 1000 / tiles for each tile
-    reached, -100 for leaving the field. An episode ends out of the field or with all tiles reached, and may be stepped on.
+    reached, -100 for leaving the field. An episode is terminated outside the field or with all tiles reached; `step` may still
+    be called then.
     Raises UserError for an unknown look or preprocess, and in `step` for an action that is not 3 finite numbers.
     """
 
@@ -46,7 +47,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
     def _create_track(self):
         if not super()._create_track():
             return False
-        # One array (tiles, 3) that holds all tiles' colours: Gymnasium changes a touched tile's colour in place.
+        # One array (tiles, 3) holds the colours of all tiles: Gymnasium changes the colour of a touched tile in place.
         self.tile_colors = np.array([tile.color for tile in self.road])
         colors = iter(self.tile_colors)
         self.road_poly = [(quad, color if isinstance(color, tuple) else next(colors)) for quad, color in self.road_poly]
@@ -86,7 +87,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         return self.state, reward, terminated, False, info
 
     def _render(self, mode):
-        """The picture for people ("rgb_array") is Gymnasium's own; "state_pixels" is the observation."""
+        """Gymnasium's own picture for "rgb_array"; the observation for "state_pixels"."""
         if mode != "state_pixels":
             return super()._render(mode)
         self.physics.read()
@@ -94,7 +95,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
 
 
 def car_racing(look="v0", preprocess="paper", render_mode=None):
-    """The environment of a look: "gymnasium" is Gymnasium's own, the others are those of CarRacing."""
+    """The environment with this look: "gymnasium" is Gymnasium's own, "v0" and "v3" are those of CarRacing."""
     if look == "gymnasium":
         from world_models.env.car.gymnasium_car import GymnasiumCarRacing
 
@@ -110,8 +111,8 @@ def random_policy(game, rng):
 
     Gas is (a + 1) / 2, brake is clip(a, 0, 1).
     """
-    # The authors give V, M and C random weights and divide V's and M's by 10,000. What is left is z ~ N(0, I), h = 0 and a C
-    # with one Cauchy matrix an episode, whose scale is drawn too: some episodes hardly move, some hold the wheel hard over.
+    # The authors give V, M and C random weights and divide V's and M's by 10,000. Effectively z ~ N(0, I), h = 0, and C has a
+    # Cauchy matrix for each episode, with a random scale: some episodes hardly move, others steer hard to one side.
     scale = rng.uniform(0, 0.01)
     weights = rng.standard_cauchy((game.action_size, game.z_size)) * scale
     bias = rng.standard_cauchy(game.action_size) * scale
@@ -152,7 +153,7 @@ GAME = Game(
     judge=OnRoad(),
     controller_bias=True,
     # M: the authors' code trains it for 40 epochs.
-    record_full=True,  # the original ignores `done` here: every recorded episode has 1000 frames
+    record_full=True,  # the original ignores `done`: every recorded episode has 1000 frames
     dream_temperature=0.7,
     dream_max_steps=1200,
     published={
@@ -184,13 +185,13 @@ GAME = Game(
             vae_learning_rate=1e-3,
             rnn_batch_size=8,
             rnn_epochs=10,
-            # One track a generation, shared by all candidates, and far enough round it to need more than the first bends. As
-            # many steps in four episodes of 200 teach less than half as much, in two of 200 for more generations little more.
+            # One track a generation, shared by all candidates, and long enough to need more than the first bends. As
+            # many steps in four episodes of 200 teach less than half as much; two of 200, for more generations, little more.
             controller_population=32,
             controller_episodes=1,
             controller_max_steps=400,
             controller_seeds="one",
-            controller_step_size="tpa",  # lengthens the step within ten generations; csa first shortens it
+            controller_step_size="tpa",  # increases the step size within ten generations; csa first decreases it
             controller_generations=24,
             controller_eval_steps=12,
             controller_eval_episodes=16,

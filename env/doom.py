@@ -1,4 +1,4 @@
-"""Doom's Take Cover on ViZDoom, with the settings that gym-doom's environment of the published experiments really had."""
+"""Doom's Take Cover on ViZDoom, with the effective settings of gym-doom, which the published experiments used."""
 
 import os
 import shutil
@@ -18,18 +18,18 @@ from world_models.env.preprocess import OPTION, SIZE, preprocessing
 
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333
-TIMEOUT = 2100  # steps, the game's own
+TIMEOUT = 2100  # steps, set by the game
 SCREEN = (480, 640, 3)
 LEFT, STAND, RIGHT = [0, 1], [0, 0], [1, 0]  # on the buttons below
 
 
 def _new_game():
-    """A DoomGame that is not started yet."""
+    """A DoomGame with all settings, not yet started."""
     game = vizdoom.DoomGame()
     game.set_doom_scenario_path(os.path.join(vizdoom.scenarios_path, "take_cover.wad"))
     game.set_doom_map("map01")
-    game.set_doom_skill(4)  # gym-doom asked for 5, and doom-py made 4 of it
-    # The picture depends on all of these: fireballs are drawn with or without smoke, the room smaller with the status bar.
+    game.set_doom_skill(4)  # gym-doom asked for 5, which doom-py clamped to 4
+    # All of these change the picture: the smoke of fireballs, and with the status bar the size of the room.
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X480)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_render_hud(True)
@@ -59,11 +59,11 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
 
     preprocess: "paper" or "legacy", see env.preprocess.
     Actions: one number in [-1, 1]; left below -0.3333, right above 0.3333. Reward: 1 a step, the fatal one included.
-    An episode is terminated when the player is dead and truncated after 2100 steps, the game's own timeout. 14 tics pass before
-    the first frame. The last observation is of a black screen: there is nothing to see after the end.
+    An episode is terminated when the player is dead and truncated after 2100 steps, the game's timeout. 14 tics pass before the
+    first frame. The last observation is black: the game draws nothing after the end.
 
-    The game is a process of its own, started by the first reset and ended by `close` or with the environment. A pickled copy
-    starts another.
+    The game runs in a process of its own, started by the first reset and ended by `close` or with the environment. A pickled
+    copy starts another.
     Raises UserError for an unknown preprocess, and in `step` for an action that is not one finite number.
     """
 
@@ -79,7 +79,7 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
         self._screen = np.zeros(SCREEN, np.uint8)
 
     def _start(self):
-        # ViZDoom leaves its settings and a folder in the directory that it is started in: let that be one that goes.
+        # ViZDoom leaves files in the directory in which it is started, so it is started in a temporary one.
         folder = tempfile.mkdtemp(prefix="take-cover-")
         self._game = _new_game()
         self._end = weakref.finalize(self, _end, self._game, folder)
@@ -113,7 +113,7 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
         return self._preprocess(self._screen[:CROP])
 
     def render(self):
-        """The whole screen, (480, 640, 3) uint8, where the render mode is "rgb_array"; otherwise None."""
+        """The whole screen, (480, 640, 3) uint8, if the render mode is "rgb_array", else None."""
         return self._screen.copy() if self.render_mode == "rgb_array" else None
 
     def close(self):
@@ -127,7 +127,7 @@ def random_policy(game, rng):
     action, until = None, 0
 
     def act(t):
-        # A new action wherever the frame's number is a multiple of the last repeat, as the original has it: not always
+        # As in the original, there is a new action where the frame's number is a multiple of the last repeat: not always
         # `repeat` frames after the one before.
         nonlocal action, until
         if t % (until or 1) == 0:
@@ -138,7 +138,7 @@ def random_policy(game, rng):
 
 
 def blind_players(game, rng):
-    """The last walks 120 steps each way, which does not quite take it from wall to wall."""
+    """The last one walks 120 steps each way, which does not quite reach from wall to wall."""
     return {
         "always left": constant_policy(-1),
         "always right": constant_policy(1),
@@ -165,7 +165,7 @@ GAME = Game(
     whole_episodes=False,
     predict_restart=True,
     survival_reward=1.0,
-    controller_bias=False,  # the authors' has none
+    controller_bias=False,  # as the authors' controller
     record_max_steps=TIMEOUT,
     record_min_frames=100,
     z_size=64,
@@ -205,14 +205,14 @@ GAME = Game(
     scales={
         "quick": dict(
             record_episodes=360,
-            # Held for 10 frames at most, random actions keep the player in the middle of the room in so few episodes. Where M
-            # has not seen that one dies at the walls, C learns to hide there: with 30, 932 steps in dreams and 176 in the game.
+            # With actions held for at most 10 frames, the player stays in the middle of the room in so few episodes. Then
+            # M does not learn that the walls are deadly, and C hides there: with 30, 932 steps in dreams and 176 in the game.
             record_hold=100,
             vae_batch_size=32,
-            vae_learning_rate=3e-4,  # at 1e-3 Doom's V sees nothing but the mean picture
+            vae_learning_rate=3e-4,  # at 1e-3 Doom's V learns only the mean picture
             rnn_batch_size=16,
-            rnn_seq_len=64,  # short sequences make more updates
-            rnn_epochs=18,  # after 8 one wall was still safe, and an agent that hid there lived 183 steps in the game
+            rnn_seq_len=64,  # shorter sequences give more updates
+            rnn_epochs=18,  # after 8 one wall was still safe in dreams; an agent that hid there survived 183 steps in the game
             controller_population=32,
             controller_episodes=8,
             controller_step_size="tpa",

@@ -1,6 +1,6 @@
-"""The games that there are: the modules of `env` that have a `GAME`, a config.Game.
+"""All games: the modules of `env` that have a `GAME`, a config.Game.
 
-Those of your own may lie in other folders, which the environment variable WORLD_MODELS_GAMES lists as PATH does.
+The environment variable WORLD_MODELS_GAMES lists further folders with such modules, separated as in PATH.
 """
 
 import importlib
@@ -14,7 +14,7 @@ folder.__path__ += [path for path in os.environ.get("WORLD_MODELS_GAMES", "").sp
 
 
 def make(game, **keywords):
-    """The real world of `game`, a config.Game, bare: no wrapper checks its calls, and none counts its steps.
+    """The environment of `game`, a config.Game, without Gymnasium's wrappers: nothing checks calls or counts steps.
 
     keywords: render_mode, and those of `game.options`.
     """
@@ -22,7 +22,7 @@ def make(game, **keywords):
 
 
 def _games():
-    """{name: Game} of the modules. The first one, in their order, is the scripts' default."""
+    """{name: Game} of all modules, in alphabetical order. The first is the default of the scripts."""
     names = [module.name for module in pkgutil.iter_modules(folder.__path__)]
     modules = [importlib.import_module(f"{folder.__name__}.{name}") for name in names if name != "games"]
     return {module.GAME.name: module.GAME for module in modules if hasattr(module, "GAME")}

@@ -1,6 +1,6 @@
-"""The pendulum: Gymnasium's Pendulum-v1 from pixels, hanging at first, so that it has to be swung up. The third game.
+"""The pendulum: Gymnasium's Pendulum-v1 from pixels. It starts at the bottom, so it has to be swung up.
 
-The article's figure of its iterative procedure is a pole that learns to swing up; its environment was never released.
+The article shows a pole swing-up for its iterative procedure. That environment was never released.
 """
 
 import math
@@ -18,24 +18,25 @@ from world_models.env.preprocess import SIZE
 
 STARTS = ("hanging", "anywhere")
 STEPS = 200
-HALF_PERIOD = 16  # steps, of small swings about the hanging position
+HALF_PERIOD = 16  # steps: half the period of small swings about the bottom
 
-# Pendulum-v1 draws 500 x 500 pixels: the rod's end lies 500 / 4.4 from the middle, all is a tenth of that wide.
+# Pendulum-v1 draws 500 x 500 pixels: the rod ends 500 / 4.4 from the middle, and is a tenth of that wide on each side.
 WINDOW, MIDDLE, LENGTH, RADIUS, AXLE = 500, 250, 500 / 4.4, 11, 5
 RED, BLACK, WHITE = (204, 77, 77), (0, 0, 0), 255
-# Here a pixel is drawn as 4 x 4, and shrunk. Only the middle is drawn, as far as the pole reaches.
+# Here a pixel is drawn as 4 x 4 and then shrunk. Only the middle is drawn, as far as the pole reaches.
 FINE, REACH = 4, 17
-SHIFT = 6  # OpenCV's fixed point: so many binary digits of a pixel
+SHIFT = 6  # fractional bits of a pixel, in OpenCV's fixed-point coordinates
 SCALE = SIZE * FINE / WINDOW * 2**SHIFT
 ORIGIN = REACH * FINE * 2**SHIFT
 
 
 class Pendulum(PendulumEnv, EzPickle):
-    """Swing a pole up and keep it there. Observations (64,64,3) uint8, in Pendulum-v1's look without its arrow.
+    """Swing a pole up and keep it there. Observations (64,64,3) uint8, as Pendulum-v1 is drawn, without its arrow.
 
     begin: "hanging", at rest within 0.1 radians of straight down, or "anywhere", as Pendulum-v1 does.
-    Actions: one number in [-1, 1], the torque in units of 2 N m. Reward and physics are Pendulum-v1's, bit for bit: minus the
-    squared angle from upright, a tenth of the squared speed, and a little of the torque. 200 steps, 1/20 s each; no other end.
+    Actions: one number in [-1, 1], the torque in units of 2 N m. Reward and physics are Pendulum-v1's, bit for bit: the reward
+    is minus (squared angle from upright + 0.1 squared speed + 0.001 squared torque). An episode is truncated after 200 steps of
+    1/20 s by Gymnasium's TimeLimit; nothing else ends it.
     Raises UserError for another `begin`, and in `step` for an action that is not one finite number.
     """
 
@@ -64,7 +65,7 @@ class Pendulum(PendulumEnv, EzPickle):
         return picture(self.state[0]), float(reward), *rest
 
     def render(self):
-        """The observation, where the render mode is "rgb_array"; otherwise None."""
+        """The observation if the render mode is "rgb_array", else None."""
         return picture(self.state[0]) if self.render_mode == "rgb_array" else None
 
 
@@ -72,7 +73,7 @@ def picture(angle):
     """(64,64,3) uint8 of the pole at `angle`, in radians from upright, counter-clockwise."""
     canvas = np.full((2 * REACH * FINE, 2 * REACH * FINE, 3), WHITE, np.uint8)
     right, up = -math.sin(angle), math.cos(angle)  # of the pole, in Pendulum-v1's window, whose rows count upwards
-    wide, high = LENGTH / 10 * up, -LENGTH / 10 * right  # from its middle line to its edge
+    wide, high = LENGTH / 10 * up, -LENGTH / 10 * right  # from its centre line to its edge
     top = LENGTH * right, LENGTH * up
     corners = (-wide, -high), (wide, high), (top[0] + wide, top[1] + high), (top[0] - wide, top[1] - high)
     cv2.fillConvexPoly(canvas, np.array([_fine(*corner) for corner in corners]), RED, cv2.LINE_8, SHIFT)
@@ -86,8 +87,8 @@ def picture(angle):
 
 
 def _fine(right, up):
-    """A pixel's place in the window, from the middle one, in OpenCV's fixed point on the canvas, where rows count downwards."""
-    half = 2**SHIFT // 2  # both count from a pixel's middle
+    """Pixels from the window's middle, upwards positive, to OpenCV's fixed-point coordinates of the canvas, rows downwards."""
+    half = 2**SHIFT // 2  # both have a pixel's centre at whole numbers
     return round((right + 0.5) * SCALE) + ORIGIN - half, round((-up - 0.5) * SCALE) + ORIGIN - half
 
 
@@ -105,7 +106,7 @@ def random_policy(game, rng):
 
 
 def blind_players(game, rng):
-    """The last pushes in time with small swings."""
+    """The last one pushes in the rhythm of small swings."""
     return {
         "no torque": constant_policy(0),
         "a fresh torque each step": uniform_policy(game, rng),
@@ -122,7 +123,7 @@ GAME = Game(
     frames_per_second=20,
     action_maps=("signed",),
     mirrored_action=(-1,),
-    options={"begin": (STARTS, "how the pendulum begins: hanging, or anywhere as Pendulum-v1")},
+    options={"begin": (STARTS, "where the pendulum starts: hanging, or anywhere as in Pendulum-v1")},
     random_policy=random_policy,
     blind_players=blind_players,
     dream_id="WorldModels/PendulumDream-v0",
@@ -132,14 +133,14 @@ GAME = Game(
     predict_action=True,
     reward_scale=8.0,
     controller_bias=True,
-    # Nothing was published for this game. These are sizes that serve, for a run of an hour on two cores.
+    # Nothing was published for this game. These sizes suit a run of an hour on two cores.
     record_episodes=400,
     record_max_steps=STEPS,
-    record_hold=20,  # fresh torques hardly leave the bottom
+    record_hold=20,  # with a new torque each step the pole hardly leaves the bottom
     z_size=8,
     vae_batch_size=32,
     vae_learning_rate=1e-3,
-    vae_from_mean=True,  # of a white picture with a small pole
+    vae_from_mean=True,  # the picture is white with a small pole
     vae_kl_tolerance=1.0,
     vae_epochs=2,
     rnn_size=64,
@@ -150,7 +151,7 @@ GAME = Game(
     rnn_decay=0.999,
     dream_max_steps=STEPS,
     controller_max_steps=STEPS,
-    controller_sigma_init=0.5,  # with 0.1 the search finds no swing
+    controller_sigma_init=0.5,  # with 0.1 the search does not learn to swing
     controller_generations=200,
     scales={
         "quick": dict(

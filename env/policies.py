@@ -1,18 +1,18 @@
-"""The random policies: those that record what V and M learn from, and the plainest ones, as baselines.
+"""Policies that do not look at the frames: the random ones that record V's and M's training data, and simple baselines.
 
-A policy is a function act(t) -> (A,) float32 of the frame's number t, from 0, for one episode. It sees no pixels.
+A policy is a function act(t) -> (A,) float32 for one episode, where t is the number of the frame, from 0.
 """
 
 import numpy as np
 
 
 def extraction_policy(game, rng):
-    """The random policy that `game` is recorded with, for one episode."""
+    """The random policy with which `game` is recorded, for one episode."""
     return game.random_policy(game, rng)
 
 
 def uniform_policy(game, rng):
-    """A fresh uniform action in each frame: the article's random baseline."""
+    """A new uniform action in each frame: the article's random baseline."""
     return lambda t: rng.uniform(game.lowest_action, 1).astype(np.float32)
 
 
@@ -22,14 +22,14 @@ def constant_policy(*action):
 
 
 def to_and_fro(steps):
-    """An action of one number: its least for `steps` frames, its greatest for as many, and so on."""
+    """A one-dimensional action that alternates: -1 for `steps` frames, then 1 for as many."""
     return lambda t: np.array([1 if t // steps % 2 else -1], np.float32)
 
 
 def exploration(game, rng, share):
-    """What the random policy of `extraction_policy` forces on an agent in one episode: actions, NaN where the agent decides.
+    """Random actions that interrupt an agent in one episode: force(t) -> (A,) float32, NaN where the agent acts.
 
-    Who decides is drawn anew after 1 to `record_hold` frames; it is the random policy with the probability `share`.
+    Every 1 to `record_hold` frames it is drawn again who acts. With the probability `share` it is the random policy.
     """
     act, until, forced = extraction_policy(game, rng), 0, False
     free = np.full(game.action_size, np.nan, np.float32)
@@ -45,7 +45,10 @@ def exploration(game, rng, share):
 
 
 def play(world, act, seed, max_steps, full=False):
-    """One episode of act(t) -> (A,) in a bare environment: (obs (T,64,64,3), actions (T,A), rewards (T,), dones (T,))."""
+    """Play one episode of act(t) -> (A,) in `world`, an environment without wrappers.
+
+    Returns (obs (T,64,64,3), actions (T,A), rewards (T,), dones (T,)).
+    """
     frame, _ = world.reset(seed=seed)
     obs, actions, rewards, dones = [], [], [], []
     for t in range(max_steps):

@@ -8,7 +8,7 @@ from world_models.env.resize import RESIZES, SIZE
 
 
 def paper(crop):
-    """crop (H,W,3) uint8 resized to (64,64,3) uint8 as the article says: bilinear, a pixel the mean of all that it covers.
+    """crop (H,W,3) uint8 resized to (64,64,3) uint8 as in the article: bilinear, antialiased.
 
     A crop of (84,96) may have a fourth channel, which is left out.
     """
@@ -17,7 +17,7 @@ def paper(crop):
 
 
 def legacy(crop):
-    """The same, byte for byte as the authors' released code does it; needed for nothing but that code's own weights.
+    """The same, byte for byte as in the authors' released code. Only their released weights need it.
 
     Two things happen there by accident. `scipy.misc.imresize`, given floats, first stretches the frame's own smallest and
     largest value (over all channels) to 0 and 255. And `((1.0 - obs) * 255).round().astype(np.uint8)`, meant for [0, 1], is
@@ -25,7 +25,7 @@ def legacy(crop):
     """
     if crop.shape[2] == 4:
         crop = cv2.cvtColor(crop, cv2.COLOR_RGBA2RGB)
-    values = np.arange(256) / 255.0  # the arithmetic is scipy's, in its order: a half must round as it did there
+    values = np.arange(256) / 255.0  # the operations are scipy's, in its order, so that halves round as they did there
     low, high = values[crop.min()], values[crop.max()]
     scale = 255.0 / ((high - low) or 1)
     stretched = (((values - low) * scale).clip(0, 255) + 0.5).astype(np.uint8)
@@ -33,7 +33,7 @@ def legacy(crop):
 
 
 MODES = {"paper": paper, "legacy": legacy}
-OPTION = tuple(MODES), "frames as the article says, or as the authors' code made them, for their weights"  # of a game
+OPTION = tuple(MODES), "frames as in the article, or as in the authors' code, which their weights need"  # of a game
 
 
 def preprocessing(name):

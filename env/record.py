@@ -20,7 +20,7 @@ def episode_path(folder, index):
 
 
 def save_episode(path, obs, action, reward, done):
-    """obs (T,64,64,3) uint8, action (T,A), reward (T,), done (T,): frame t, what was done on seeing it, what came of it."""
+    """obs (T,64,64,3) uint8, action (T,A), reward (T,), done (T,): frame t, the action on it, and its outcome."""
     arrays = {
         "obs": np.asarray(obs, np.uint8),
         "action": np.asarray(action, np.float16),
@@ -31,26 +31,26 @@ def save_episode(path, obs, action, reward, done):
 
 
 class Episode(NamedTuple):
-    """T frames, what was done on seeing each, and what came of it."""
+    """T frames, with the action on each and its outcome."""
 
     obs: np.ndarray  # (T,64,64,3) uint8
     action: np.ndarray  # (T,A) float32
-    reward: np.ndarray  # (T,) float32, NaN where the file has none: the original's have not
-    ended: bool  # by the game itself; one that was cut went on unseen
+    reward: np.ndarray  # (T,) float32, NaN where the file has none, as the original's files
+    ended: bool  # True where the game ended it, False where it was cut off
 
     def mirrored(self, factors):
-        """The episode as it is seen in a mirror; factors (A,): of the actions, -1 where left and right change places."""
+        """The mirror image of the episode. factors (A,) multiply the actions: -1 where left and right are swapped."""
         return self._replace(obs=np.ascontiguousarray(self.obs[:, :, ::-1]), action=self.action * np.float32(factors))
 
 
-MIRRORED = "mirrored-"  # before the name of such an episode, in series.npz
+MIRRORED = "mirrored-"  # the prefix of the name of a mirrored episode in series.npz
 
 
 def load_episode(path, action_size, max_steps=np.inf):
-    """The Episode in `path`. One of `max_steps` frames was cut, whatever the file says.
+    """The Episode in `path`. An episode of `max_steps` frames counts as cut off, whatever the file says.
 
-    An action of one number may be (T,) in the file, as the original's doomrnn/extract.py writes it. Nor do the original's files
-    say how an episode ended: there, length alone decides.
+    One-dimensional actions may be (T,) in the file, as the original's doomrnn/extract.py writes them. The original's files do
+    not say how an episode ended: for them the length alone decides.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
     with _open_episode(path) as episode:
@@ -75,7 +75,7 @@ def load_episode(path, action_size, max_steps=np.inf):
 
 @contextlib.contextmanager
 def _open_episode(path):
-    """The arrays of the npz `path`; what goes wrong in reading any of them is a BadEpisode."""
+    """The arrays of the npz `path`. Any error in reading them is raised as BadEpisode."""
     try:
         with np.load(path, allow_pickle=False) as episode:
             yield episode
@@ -100,7 +100,7 @@ def list_episodes(folder):
 
 
 def link_episodes(paths, folder, prefix=""):
-    """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies."""
+    """Put the files `paths` into `folder`, except those it already has: as hard links, or as copies on another disk."""
     for path in paths:
         target = os.path.join(folder, prefix + os.path.basename(path))
         if not os.path.exists(target):
@@ -112,9 +112,9 @@ def link_episodes(paths, folder, prefix=""):
 
 
 def split(episodes):
-    """(training, held out): every 20th of `episodes` is held out, the last where there are fewer than 20.
+    """(training, held out): every 20th of `episodes` is held out, or the last one where there are fewer than 20.
 
-    The mirror image of one that is held out is in neither.
+    The mirror image of a held-out episode is in neither.
     """
     real = [episode for episode in episodes if not episode.startswith(MIRRORED)]
     held_out = real[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY] or real[1:][-1:]

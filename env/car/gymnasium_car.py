@@ -1,4 +1,4 @@
-"""Gymnasium's own CarRacing-v3, as a user has it, for agents that learned in ours."""
+"""Gymnasium's own CarRacing-v3, to evaluate agents that were trained in `env.car_racing`."""
 
 import gymnasium
 import numpy as np
@@ -10,7 +10,7 @@ from world_models.env.preprocess import SIZE, preprocessing
 
 
 class GymnasiumCarRacing(gymnasium.Env):
-    """The unmodified CarRacing-v3 with its frames cropped and resized to (64,64,3) uint8; all else is passed on.
+    """The unmodified CarRacing-v3 with its frames cropped and resized to (64,64,3) uint8; everything else is passed on.
 
     It draws some 30 times slower than look="v3", which shows nearly the same. preprocess: see env.preprocess.
     Raises UserError for an unknown preprocess, and in `step` for an action that is not 3 finite numbers.

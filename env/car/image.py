@@ -1,4 +1,4 @@
-"""The car in a picture: its hull, and its wheels with the grey stripe that turns with them."""
+"""Drawing the car: its hull, and its wheels with the grey stripe that rotates with them."""
 
 import math
 
@@ -7,13 +7,13 @@ import numpy as np
 from gymnasium.envs.box2d import car_dynamics
 from world_models.env.car.track import rgbx
 
-REACH = 6  # pixels from the hull's position that hold all of the car, whichever way it points
+REACH = 6  # pixels around the hull's position that contain the car in any direction
 _WHEEL_HALF = (car_dynamics.WHEEL_W * car_dynamics.SIZE, car_dynamics.WHEEL_R * car_dynamics.SIZE)
 _NO_STRIPE = (0.0, 0.0, 2.0)
 
 
 def _half_widths(polygons):
-    """(y, half widths) of what the convex polygons, which are symmetric about the y axis, cover together: for np.interp."""
+    """(y, half widths), for np.interp, of the union of convex polygons that are symmetric about the y axis."""
     sides = [sorted((y, x) for x, y in polygon if x > 0) for polygon in polygons]
     levels = sorted({y for side in sides for y, _ in side})
     heights, widths = [], []
@@ -29,12 +29,12 @@ _HULL = _half_widths([getattr(car_dynamics, f"HULL_POLY{i}") for i in range(1, 5
 
 
 class CarImage:
-    """Draws the car into pictures of one kind."""
+    """Draws the car into the pictures of one look."""
 
     def __init__(self, car_at, wheel, stripe, hull, fine=1):
-        """car_at: column and row of the hull's position; the three colours; fine: how many points of a pixel, each way, count.
+        """car_at: column and row of the hull's position; the three colours; fine: samples of a pixel in each direction.
 
-        With one, a pixel is of the colour at its centre; with more, of the mean colour.
+        With one, a pixel has the colour at its centre; with more, the mean of its samples.
         """
         column, row = car_at
         self._fine = fine
@@ -50,8 +50,8 @@ class CarImage:
         physics: the car's CarPhysics; to_world: as TrackImage.view has it.
         """
         hull_x, hull_y, _, _, hull_angle = physics.hull
-        # How each part sees a pixel, as numbers to be multiplied with its column, row and 1. Along and across a wheel the
-        # unit is half its size, so that it and its stripe are where these are between -1 and 1.
+        # Coordinates of a pixel relative to each part, as rows to be multiplied with (column, row, 1). For a wheel the unit is
+        # half its size, so a pixel is inside the wheel or its stripe where the coordinates are between -1 and 1.
         across, along = _seen_from(0.0, 0.0, hull_angle, to_world)
         rows = [*across, *along]
         for x, y, angle, phase in physics.wheels():
@@ -72,7 +72,7 @@ class CarImage:
 
 
 def _seen_from(x, y, angle, to_world):
-    """Two rows that, times (column, row, 1), say where a pixel is across and along a part at x, y from the hull."""
+    """Two rows that, times (column, row, 1), give a pixel's coordinates across and along a part at x, y from the hull."""
     a, b, c, d = to_world
     cos, sin = math.cos(angle), math.sin(angle)
     return (
@@ -82,11 +82,11 @@ def _seen_from(x, y, angle, to_world):
 
 
 def _stripe(phase, along):
-    """The row of the grey stripe, which spans 1.2 radians of the tread of a wheel that has turned by `phase`."""
+    """The row of the grey stripe, which covers 1.2 radians of the tread of a wheel rotated by `phase`."""
     ends, hidden = [], 0
     for angle in (phase, phase + 1.2):
         end = math.cos(angle)
-        if math.sin(angle) > 0:  # on the side that faces the ground
+        if math.sin(angle) > 0:  # on the underside
             end = math.copysign(1, end)
             hidden += 1
         ends.append(end)

@@ -2,7 +2,7 @@
 
 Against Gymnasium's v3 the camera sees more of the field, looks where the car is going instead of where it points, stretches
 the two directions differently, and samples each pixel at its centre alone (OpenGL without antialiasing). Rows 84-95, the
-dashboard, are not drawn: nobody sees them.
+dashboard, are not drawn: preprocessing crops them.
 """
 
 import functools
@@ -15,7 +15,7 @@ from world_models.env.car.track import TrackImage, empty_field
 
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position
-COLUMNS, ROWS = 96 / 1200, -96 / 1000  # pixels for one unit of the 1200 x 1000 window, whose rows count upwards
+COLUMNS, ROWS = 96 / 1200, -96 / 1000  # pixels per unit of the 1200 x 1000 window, whose rows count upwards
 
 GRASS, LIGHT_GRASS = (102, 204, 102), (102, 229, 102)
 WHEEL, STRIPE, HULL = (0, 0, 0), (77, 77, 77), (204, 0, 0)
@@ -35,7 +35,7 @@ class LookV0:
         self._track.new_track(env.road_poly, env.tile_colors)
 
     def picture(self, env):
-        """(84, 96, 4) uint8: the first 84 of v0's 96 rows, in RGB and a byte that means nothing."""
+        """(84, 96, 4) uint8: the first 84 of v0's 96 rows, in RGB and an unused byte."""
         x, y, velocity_x, velocity_y, hull_angle = env.physics.hull
         angle = math.atan2(velocity_x, velocity_y) if math.hypot(velocity_x, velocity_y) > 0.5 else -hull_angle
         # The view narrows from the whole field to the car's surroundings in the first second.

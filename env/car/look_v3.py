@@ -1,7 +1,7 @@
-"""What Gymnasium's CarRacing-v3 shows, within a fraction of a grey level, painted as the published look is.
+"""The picture of Gymnasium's CarRacing-v3, within a fraction of a grey level, drawn by the method of look v0.
 
-Gymnasium draws 1000 x 800 pixels for each frame and shrinks them to 96 x 96, a pixel the mean of all that it covers. One look
-at the painted track between its pixels, which are half as large, comes to nearly the same mean. The dashboard is not drawn.
+Gymnasium draws 1000 x 800 pixels for each frame and averages them to 96 x 96. One bilinear sample of the painted track, whose
+pixels are half as large, is nearly the same mean. The dashboard is not drawn.
 """
 
 import functools
@@ -15,14 +15,14 @@ from world_models.env.car.track import PER_UNIT, TrackImage, empty_field
 
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position
-COLUMNS, ROWS = 96 / 1000, -96 / 800  # pixels for one unit of the 1000 x 800 window, whose rows count upwards
-_CAR_FINE = 3  # how many points of a pixel, each way, are looked at for the car
-_FINE = 2  # and for the field while the view narrows
-_WIDE_UNTIL = 14.0  # the zoom that ends it; the last is 16.2
+COLUMNS, ROWS = 96 / 1000, -96 / 800  # pixels per unit of the 1000 x 800 window, whose rows count upwards
+_CAR_FINE = 3  # samples of a pixel in each direction, for the car
+_FINE = 2  # the same for the field, while the view narrows
+_WIDE_UNTIL = 14.0  # the zoom at which this ends; the final zoom is 16.2
 
 
 def _shown(color):
-    """What Gymnasium's shrinking leaves of a colour: its fixed-point arithmetic loses two levels."""
+    """A colour after Gymnasium's averaging, whose fixed-point arithmetic loses two levels."""
     return np.maximum(np.asarray(color).astype(int) - 2, 0)
 
 
@@ -43,7 +43,7 @@ class LookV3:
         self._track.new_track(env.road_poly, env.tile_colors)
 
     def picture(self, env):
-        """(84, 96, 4) uint8: the first 84 of v3's 96 rows, in RGB and a byte that means nothing."""
+        """(84, 96, 4) uint8: the first 84 of v3's 96 rows, in RGB and an unused byte."""
         x, y, _, _, hull_angle = env.physics.hull
         # The view narrows from the whole field to the car's surroundings in the first second.
         zoom = 0.1 * SCALE * max(1 - env.t, 0) + ZOOM * SCALE * min(env.t, 1)
@@ -59,7 +59,7 @@ class LookV3:
         return picture
 
     def _wide(self, x, y, to_world, zoom):
-        """The field where a pixel covers many of the painted ones: from a coarser painting, finely."""
+        """The field while a pixel covers many painted ones: from a coarser painting, with several samples a pixel."""
         rows, columns = SHAPE
         halvings = max(0, math.floor(math.log2(PER_UNIT / (zoom * -ROWS * _FINE))))
         to_world, car_at = [v / _FINE for v in to_world], [v * _FINE for v in CAR_AT]

@@ -1,7 +1,7 @@
-"""The car's own physics, Gymnasium's `car_dynamics.Car.step` bit for bit, at less than half of its cost.
+"""The car's physics: Gymnasium's `car_dynamics.Car.step`, bit for bit, in less than half the time.
 
-What it leaves out is overhead alone: NumPy's functions on single numbers, and Python objects made anew for each vector that is
-read from Box2D. Box2D hands out references to its own memory, so vectors that are fetched once show every later state.
+It only avoids overhead: NumPy functions on single numbers, and new Python objects for each vector read from Box2D. Box2D
+returns references to its own memory, so a vector that is fetched once shows every later state.
 """
 
 import math
@@ -15,7 +15,7 @@ _STIFFNESS = 205000 * SIZE * SIZE
 
 
 class CarPhysics:
-    """Reads and drives one `car_dynamics.Car`, for as long as that car lives."""
+    """Reads and controls one `car_dynamics.Car`."""
 
     def __init__(self, car):
         self.car = car
@@ -25,12 +25,12 @@ class CarPhysics:
         self.read()
 
     def read(self):
-        """Note where the hull is: `hull`, (x, y, velocity's x, velocity's y, angle), in units of length, seconds, radians."""
+        """Store the hull's state in `hull`: (x, y, velocity's x, velocity's y, angle), in length units, s, radians."""
         body, position, velocity = self._hull
         self.hull = _X(position), _Y(position), _X(velocity), _Y(velocity), _ANGLE(body)
 
     def wheels(self):
-        """[(x, y, angle, phase)] of the four wheels; the phase is how far the wheel has rolled, in radians."""
+        """[(x, y, angle, phase)] of the four wheels; the phase is the wheel's rotation, in radians."""
         return [(_X(position), _Y(position), _ANGLE(wheel), wheel.phase) for wheel, position in self._places]
 
     def control(self, steer, gas, brake):
@@ -39,12 +39,12 @@ class CarPhysics:
         front_left.steer = front_right.steer = -steer
         gas = min(max(gas, 0.0), 1.0)
         for wheel in rear:
-            wheel.gas += min(gas - wheel.gas, 0.1)  # up gradually, down at once
+            wheel.gas += min(gas - wheel.gas, 0.1)  # increases gradually, decreases at once
         for wheel in wheels:
             wheel.brake = brake
 
     def step(self, dt):
-        """Steer, roll and push the wheels for `dt` seconds, before Box2D's own step. The order of operations is Gymnasium's."""
+        """Steer, rotate and push the wheels for `dt` seconds, before Box2D's own step. Operations are in Gymnasium's order."""
         for wheel, joint, turn, velocity in self._wheels:
             error = wheel.steer - _JOINT_ANGLE(joint)
             _SET_MOTOR_SPEED(joint, math.copysign(min(50.0 * abs(error), 3.0), error))
@@ -77,7 +77,7 @@ class CarPhysics:
             wheel.ApplyForceToCenter((p_force * cos + f_force * -sin, p_force * sin + f_force * cos), True)
 
     def _skid(self, wheel):
-        """Lengthen the mark that a skidding wheel leaves; the picture for people shows them."""
+        """Extend the mark of a skidding wheel, which `render()` shows."""
         mark, grass = wheel.skid_particle, not wheel.tiles
         if mark and mark.grass == grass and len(mark.poly) < 30:
             mark.poly.append((wheel.position[0], wheel.position[1]))
