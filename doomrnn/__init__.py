@@ -1,4 +1,4 @@
-"""M as a world: the dream of each game as a Gymnasium environment. Importing this registers `Game.dream_id` of each."""
+"""The dream of each game, M as a simulator, as a Gymnasium environment. Importing this registers `Game.dream_id` of each."""
 
 import gymnasium
 from world_models.config import GAMES

@@ -1,6 +1,6 @@
-"""The dream as a Gymnasium environment, alone and as a vector of them.
+"""The dream as a Gymnasium environment, single and vectorized.
 
-The agent sees z and M's state in the order of the game's controller: [z, h] or, as in the authors' doomrnn.py, [z, c, h].
+An observation is z and M's state in the order of the game's controller: [z, h] or, as in the authors' doomrnn.py, [z, c, h].
 """
 
 import os
@@ -18,7 +18,7 @@ from world_models.rnn.world_model import load_vision
 
 
 class _Dreams:
-    """`count` dreams side by side, each with its own seed and its own generator of further seeds."""
+    """`count` dreams in one batch, each with its own seed and its own generator of further seeds."""
 
     def __init__(self, game, run_dir, temperature, max_steps, render_mode, precision, count):
         if render_mode not in (None, "rgb_array"):
@@ -45,7 +45,7 @@ class _Dreams:
         return features(self.game.controller_mode, self.z, self.state).numpy()
 
     def begin(self, rows, seeds):
-        """Start new dreams in `rows` (count,) bool; a seed that is None is drawn from the row's generator."""
+        """Start new dreams in the rows where `rows` (count,) is True; a seed of None is drawn from the row's generator."""
         for i in np.flatnonzero(rows):
             if seeds[i] is not None:
                 self.generators[i] = np.random.default_rng(seeds[i])
@@ -76,16 +76,16 @@ class _Dreams:
         return self._observe(), reward.numpy(), died, ~died & (self.steps >= self.dream.max_steps)
 
     def pictures(self):
-        """(B, 64, 64, 3) uint8: what V's decoder makes of z."""
+        """(B,64,64,3) uint8: z decoded by V."""
         return self.vae.pictures(self.z)
 
 
 class DreamEnv(gymnasium.Env):
-    """One dream. Observation (F,) float32, action (A,); reward what M predicts, or else `Game.survival_reward` for each step.
+    """One dream. Observation (F,) float32, action (A,). The reward is M's prediction, or `Game.survival_reward` for each step.
 
-    game: the name of one; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published
-    ones by default; precision: "float32", or "bfloat16", in which `train.py` dreams where that is the faster.
-    Ends (`terminated`) when M predicts death, is cut (`truncated`) after max_steps.
+    game: a game's name; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published values
+    by default; precision: "float32", or "bfloat16", which `train.py` uses where it is faster.
+    An episode is terminated when M predicts death, and truncated after max_steps.
 
     Raises UserError for a temperature of 0 or less, an unknown precision, a run without M, and an action of the wrong shape.
     """
@@ -113,8 +113,8 @@ class DreamEnv(gymnasium.Env):
 class DreamVectorEnv(VectorEnv):
     """`num_envs` dreams in one batch: `gymnasium.make_vec(Game.dream_id, num_envs=16)`.
 
-    A dream that is over begins again at the next step, whose action it ignores (AutoresetMode.NEXT_STEP). reset(seed=s) gives
-    row i the episode of seed s + i. Keywords and errors are those of DreamEnv.
+    A finished dream restarts at the next step, whose action is ignored (AutoresetMode.NEXT_STEP). reset(seed=s) starts row i
+    with seed s + i. Keywords and errors are those of DreamEnv.
     """
 
     metadata = {**DreamEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}

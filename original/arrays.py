@@ -1,21 +1,21 @@
-"""The original's files of weights: JSON lists of integers.
+"""The original's weight files: JSON lists of integers.
 
-Formats are those of `load_json` and `save_json` in its vae/vae.py, rnn/rnn.py and doomrnn.py: the arrays in the order in
-which TensorFlow made them, each value times 10,000 and rounded.
+Formats are those of `load_json` and `save_json` in its vae/vae.py, rnn/rnn.py and doomrnn.py: the arrays in
+TensorFlow's creation order, each value times 10,000 and rounded.
 """
 
 import numpy as np
 from world_models.config import UserError
 from world_models.job.rundir import read_json, write_json
 
-UNITS = 10_000  # of the integers, in 1
+UNITS = 10_000  # integers per 1.0
 
 
 def read_arrays(path, names):
     """The arrays of int64 in `path`, one for each of `names`.
 
-    Raises UserError, naming the file and the array, where the file is missing, truncated, or of another number of arrays, and
-    where an array is ragged or has anything but integers in it, such as NaN.
+    Raises UserError, naming the file and the array, where the file is missing, truncated or has another number of arrays, and
+    where an array is ragged or contains anything but integers, such as NaN.
     """
     value = read_json(path)
     if not isinstance(value, list) or len(value) != len(names):
@@ -39,7 +39,7 @@ def _integers(path, name, value):
 
 
 def check_shapes(path, names, arrays, shapes):
-    """Raises UserError, naming the file and the array, where one of `arrays` has another shape than is due."""
+    """Raises UserError, naming the file and the array, where one of `arrays` does not have its expected shape."""
     for name, array, shape in zip(names, arrays, shapes, strict=True):
         if array.shape != tuple(shape):
             raise UserError(f"{path} has {name} of shape {array.shape}, not {tuple(shape)}: it belongs to another model")

@@ -1,9 +1,9 @@
-"""The original's folder to a run directory, and back.
+"""Convert the original's folder to a run directory, and back.
 
-    python -m original.convert GAME --legacy DIR        DIR, the game's folder as cloned, to runs/GAME-legacy
+    python -m original.convert GAME --legacy DIR        DIR, the game's folder in a clone, to runs/GAME-legacy
     python -m original.convert GAME --export DIR        a run to a folder that the original's scripts can read
 
-It lists what it found and what it did not, and checks that to write V and M back changes none of the original's integers.
+It lists what it found and what is missing, and checks that writing V and M back changes none of the original's integers.
 """
 
 import os
@@ -19,7 +19,7 @@ from world_models.original.arrays import read_arrays
 from world_models.original.export import export_run
 from world_models.original.folder import find, places
 
-# What a folder of the original can have, for each stage of a run that it becomes, and the file there.
+# {stage of a run: {what a folder of the original can have: its file in that stage}}
 STAGES = {
     "vae": {"vae": "vae.keras"},
     "rnn": {"rnn": "rnn.keras", "initial_z": "initial_z.json"},
@@ -46,11 +46,11 @@ def main(argv=None):
 
 
 def add_legacy_options(command_line, controller_help="the *.best.json to use, where --legacy has several"):
-    """--legacy and --controller, for scripts that can begin with the original's files."""
+    """Add --legacy and --controller, for scripts that can start from the original's files."""
     command_line.add(
         "--legacy",
         metavar="DIR",
-        help="use V, M and C of the game's folder in the original, as cloned (--run-dir is then runs/GAME-legacy)",
+        help="use V, M and C of the game's folder in a clone of the original (--run-dir is then runs/GAME-legacy)",
     )
     command_line.add("--controller", metavar="FILE", help=controller_help)
 
@@ -62,16 +62,16 @@ def check_legacy_options(args):
 
 
 def import_folder(game, folder, run_dir, controller=None, world=None):
-    """Convert V, M and C in the original's `folder` to the run directory `run_dir`; what is there from before is not touched.
+    """Convert V, M and C in the original's `folder` to the run directory `run_dir`. Existing files are not changed.
 
-    controller: the path of C's file, where `folder` has several. world: "real" or "dream", where C is to play: `folder` must
-    have what that takes. Returns a report, lines of text.
-    Raises UserError where a file is not what it should be, naming it, and where `run_dir` has anything that is not from it.
+    controller: the path of C's file, where `folder` has several. world: "real" or "dream", where C will be used: `folder` must
+    have the files which that needs. Returns a report, lines of text.
+    Raises UserError, naming the file, where one cannot be converted, and where `run_dir` was made of other files.
     """
     found = find(game, folder, controller)
     needed = {"real": ("vae", "rnn", "controller"), "dream": ("rnn", "initial_z", "controller"), None: ()}[world]
     if world == "dream" and not game.dream_rewards:
-        needed += ("vae",)  # such a dream is scored by what V's decoder shows of it
+        needed += ("vae",)  # without rewards a dream is scored by the decoder's pictures
     missing = [what for what in needed if what not in found]
     if not missing and not found.keys() & {"vae", "rnn", "controller"}:
         missing = ["vae"]
@@ -97,12 +97,12 @@ def _places(game, what):
 
 
 def _settings(sources):
-    """A converted stage's settings: by them it is known again, and the real world knows how V wants to see it."""
+    """A converted stage's settings: they identify its sources, and how the real game has to be rendered for V."""
     return {"preprocess": "legacy", "look": "v0", "legacy": {what: digest(path) for what, path in sources.items()}}
 
 
 def _is_new(folder, run_dir, stage, sources):
-    """Whether `stage` is still to be made of `sources`. Raises UserError where it is there and made of something else."""
+    """Whether `stage` still has to be converted. Raises UserError where it was made of other files than `sources`."""
     there = os.path.join(run_dir, stage)
     if not sources or not os.path.exists(there):
         return bool(sources)
@@ -129,7 +129,7 @@ def _read_rnn(game, path):
 
 
 def _unchanged(path, model):
-    """`model`, if it writes the integers of the file `path` that it was read from; else raises UserError."""
+    """`model`, if writing it gives the integers of the file `path` from which it was read; else raises UserError."""
     with tempfile.TemporaryDirectory() as folder:
         again = os.path.join(folder, "again.json")
         model.save_json(again)
@@ -168,10 +168,10 @@ _READERS = {
 
 
 def import_data(game, folder, run_dir):
-    """Take over the recorded episodes in the original's `folder`, as links where the disk allows, and the encoded ones.
+    """Take over the recorded episodes in the original's `folder`, as hard links where possible, and the encoded ones.
 
-    Returns a report, lines of text. Raises UserError where a file is none of the original's. What `run_dir` has of another
-    origin is left alone.
+    Returns a report, lines of text. Raises UserError where a file is not in the original's format. Files of `run_dir` that have
+    another origin are not changed.
     """
     found, report = find(game, folder), []
     for what, convert in (("record", _import_record), ("series", _import_series)):

@@ -1,4 +1,4 @@
-"""A run as a folder that the original's scripts can read (original.convert --export)."""
+"""Write a run as a folder that the original's scripts can read (original.convert --export)."""
 
 import os
 import shutil
@@ -11,10 +11,10 @@ from world_models.original.folder import places
 
 
 def export_run(game, run_dir, folder):
-    """Write what a run has as the original's files, to where its scripts look in `folder`.
+    """Write the files of a run in the original's formats, where the original's scripts look for them in `folder`.
 
-    Weights are rounded to 1e-4, as that format has them. Returns a report, lines of text. Raises UserError where the run has
-    nothing, or where `folder` has one of the files.
+    Weights are rounded to 1e-4, as in that format. Returns a report, lines of text. Raises UserError where the run has nothing
+    to export, or where `folder` already has one of the files.
     """
     stage = "controller" if os.path.exists(os.path.join(run_dir, "controller", "best.json")) else "legacy"
     where = {what: paths[0] for what, paths in places(game).items()}
@@ -44,7 +44,7 @@ def export_run(game, run_dir, folder):
 
 
 def _log_name(game, run_dir):
-    """As the original's train.py calls its logs: by the game, the episodes of a candidate, and the population."""
+    """The name of the logs as in the original's train.py: the game, the episodes of a candidate, and the population."""
     settings = settings_in(os.path.join(run_dir, "controller"))
     sizes = (settings.get(name, getattr(game, name)) for name in ("controller_episodes", "controller_population"))
     return ".".join(map(str, (game.original.log, "cma", *sizes)))
@@ -61,7 +61,7 @@ def _export_model(source, target):
 
 
 def _export_series(source, target):
-    """As the original's series.py: one array where all episodes have one length, else an array of arrays, which is pickled."""
+    """As in the original's series.py: one array where all episodes have the same length, else a pickled array of arrays."""
     from world_models.rnn.batches import Series
 
     series = Series(source)
@@ -80,7 +80,7 @@ def _export_series(source, target):
 
 
 def _export_record(source, target):
-    """The episodes as they are: what extract.py writes has the original's arrays, and two more."""
+    """The episodes, unchanged: extract.py writes the original's arrays, and two more."""
     from world_models.env.record import link_episodes, list_episodes
 
     os.makedirs(target)

@@ -1,18 +1,18 @@
-"""Where the original's folders have their files."""
+"""Where the original's folders keep their files."""
 
 import glob
 import os
 
 from world_models.config import UserError
 
-DATA = {"series": ("series/series.npz", "series.npz"), "record": ("record",)}  # in the folder of any game
+DATA = {"series": ("series/series.npz", "series.npz"), "record": ("record",)}  # in every game's folder
 LOGS = ("log", "")
 
 
 def places(game):
-    """{what: paths in the folder of `game`} of what its scripts read, the first of each being where they look for it.
+    """{what: paths in the folder of `game`} of the files that its scripts read. They look in the first path of each.
 
-    Raises UserError where the original has no such game.
+    Raises UserError where the original does not have this game.
     """
     if game.original is None:
         raise UserError(f"the authors' code has no {game.name}: there is nothing of it to convert")
@@ -20,11 +20,12 @@ def places(game):
 
 
 def find(game, folder, controller=None):
-    """{what: path} of the files of the original in `folder`, that of `game` as cloned; what it lacks is left out.
+    """{what: path} of the original's files in `folder`, the folder of `game` in a clone. Missing ones are left out.
 
-    What can be found: vae, rnn, initial_z, series, record (a folder), and of its logs controller, hist, hist_best.
+    Keys: vae, rnn, initial_z, series, record (a folder), and of the logs controller, hist, hist_best.
     controller: the path of its best.json, where there are several.
-    Raises UserError where `folder` is not one, or has the logs of several controllers, and where the original has no such game.
+    Raises UserError where `folder` is not a folder or has the logs of several controllers, and where the original does not have
+    this game.
     """
     places_of = places(game)
     if not os.path.isdir(folder):
@@ -48,5 +49,5 @@ def _find_logs(folder, controller):
 
 
 def _in_logs(folder, ending):
-    """The paths of a folder's logs with this ending."""
+    """The paths of the logs in a folder whose names end in `ending`."""
     return [path for log in LOGS for path in sorted(glob.glob(os.path.join(glob.escape(folder), log, "*" + ending)))]

@@ -1,4 +1,4 @@
-"""A series.npz that rnn.series did not write: the original's, or flat arrays with an array `length`. It is read into memory.
+"""Reading a series.npz that rnn.series did not write: the original's, or flat arrays with an array `length`.
 
 The original's carracing/series.py writes mu, logvar (N,T,Z) and action (N,T,A) float16, compressed. Its doomrnn/series.py,
 whose episodes differ in length, writes arrays of N objects, which are pickled: mu and logvar (T,Z), action (T,).
@@ -21,11 +21,11 @@ CONVERT = (
 
 
 class _Unfit(Exception):
-    """What is wrong with a file, in words that follow its name."""
+    """Says what is wrong with a file, in words that follow its name."""
 
 
 def made_here(path):
-    """Whether rnn.series wrote the npz `path`: it alone notes the V, in an array `vae`. Raises UserError for another file."""
+    """Whether rnn.series wrote the npz `path`: only it has an array `vae`. Raises UserError for another file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return "vae.npy" in archive.namelist()
@@ -36,8 +36,8 @@ def made_here(path):
 def read_series(path):
     """{"mu", "logvar": (F,Z), "action": (F,A), float16, flat over the frames of all episodes; "length": (E,) int32}.
 
-    Nothing that the file contains is executed. Raises UserError, naming the file, where it cannot be read, lacks an array, or
-    has one that is empty, not of finite numbers that float16 holds, or does not fit the others.
+    The file is read into memory, and nothing in it is executed. Raises UserError, naming the file, where it cannot be read,
+    lacks an array, or has one that is empty, has values that are not finite in float16, or does not fit the others.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -65,7 +65,7 @@ def _length(archive):
 
 
 def _flat(archive, name, length):
-    """(array (F,W) float16, frames of each episode) of the array `name`; `length` is the file's own, None where it has none."""
+    """(array (F,W) float16, frames of each episode) of the array `name`; `length` is the file's array, or None."""
     with archive.open(f"{name}.npy") as file:
         _, dtype = npy_header(file)
         if dtype.kind == "O":
@@ -76,7 +76,7 @@ def _flat(archive, name, length):
             raise _Unfit(f"has an array {name} of {dtype}, not of numbers")
     if sum(length) != len(array):
         raise _Unfit(f"has an array {name} of {len(array)} frames, and a length of {sum(length)}")
-    if not np.isfinite([array.min(), array.max()]).all():  # a NaN is both
+    if not np.isfinite([array.min(), array.max()]).all():  # NaN propagates to both
         raise _Unfit(f"has an array {name} with values that are not finite, or that float16 cannot hold")
     return array, length
 
@@ -97,7 +97,7 @@ def _stacked(archive, name, length):
 
 
 def _joined(parts, name):
-    """(array (F,W) float16, frames of each) of the arrays `parts`, which are let go on the way."""
+    """(array (F,W) float16, frames of each) of the arrays `parts`, which are freed one by one."""
     if name == "action":
         parts = [part[:, None] if part.ndim == 1 else part for part in parts]
     if not parts:
@@ -118,7 +118,7 @@ def _unpickled(file, name):
     """The arrays in NumPy's pickle of an array of arrays. Raises _Unfit for any other pickle."""
     try:
         whole = _Unpickler(file, encoding="latin1").load()
-        if file.read(1):  # at the end of the file its checksum is compared too
+        if file.read(1):  # reading to the end also compares the file's checksum
             raise ValueError("more follows it")
         if not isinstance(whole, _Array) or not isinstance(whole.data, list) or whole.shape != (len(whole.data),):
             raise ValueError(f"it is {getattr(whole, 'shape', whole)!r}, not N episodes")
@@ -136,19 +136,19 @@ def _unpickled(file, name):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads what NumPy's pickles of arrays say, into objects of this file: no function of NumPy, or of any module, is called.
+    """Reads NumPy's pickles of arrays into objects of this module. No function of NumPy or of any other module is called.
 
-    To admit NumPy's own would not do. Its dtypes and arrays believe what a pickle says of them, so that one can have numbers
-    taken for the addresses of objects.
+    Allowing NumPy's own classes would not be safe: its dtypes and arrays trust the pickle, which could have numbers used as
+    addresses of objects.
     """
 
     def find_class(self, module, name):
-        def encoded(text, encoding):  # bytes are text in Python 3's pickles of protocol 2
+        def encoded(text, encoding):  # Python 3 writes bytes as text in pickles of protocol 2
             if encoding != "latin1":
                 raise pickle.UnpicklingError(f"it has text as {encoding}")
             return text
 
-        # Functions are made anew for each call, since a pickle can set their attributes.
+        # New functions for each call, since a pickle can set their attributes.
         known = {
             ("numpy", "ndarray"): None,
             ("numpy", "dtype"): _Type,
@@ -172,13 +172,13 @@ class _Type:
 
 
 class _Array:
-    """An array in a pickle: `data` is a list where it holds objects, else bytes, or text that stands for them."""
+    """An array in a pickle: `data` is a list of objects, or else bytes, or text that encodes bytes."""
 
     def __setstate__(self, state):
         _, self.shape, self.type, self.fortran, self.data = state
 
     def numbers(self):
-        """The array. Raises ValueError, or another error, where it is none of numbers."""
+        """The array. Raises ValueError or another exception where it is not an array of numbers."""
         kind = f"{self.type.order}{self.type.kind}"
         if kind not in NUMBERS:
             raise ValueError(f"it has an array of {kind}")

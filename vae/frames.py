@@ -1,4 +1,4 @@
-"""Recorded frames as a stream of shuffled batches that needs the same memory for any number of episodes."""
+"""Recorded frames as a stream of shuffled batches, in constant memory for any number of episodes."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from world_models.job.rundir import need
 from world_models.job.training import generated
 
 FRAME_SHAPE = (64, 64, 3)
-BUFFER_FRAMES = 8192  # 100 MB: eight episodes of 1000 frames are mixed
+BUFFER_FRAMES = 8192  # 100 MB: mixes eight episodes of 1000 frames
 SHARD_EPISODES = 100  # a checkpoint is written after each; 100,000 frames take a few minutes
 HELD_OUT_EPISODES, HELD_OUT_FRAMES = 40, 2000
 
 
 def recorded(run_dir, game, skip_bad=False):
-    """(paths, lengths in frames) of the episodes in `run_dir`/record, checked by their headers alone, which is quick.
+    """(paths, lengths in frames) of the episodes in `run_dir`/record, checked quickly, by their headers alone.
 
     Raises UserError where there are none, and BadEpisode for a file that is no episode, which `skip_bad` prints and skips.
     """
@@ -62,7 +62,7 @@ def _header(archive, name):
 
 
 def fingerprint(paths, lengths):
-    """A short text that tells one set of episodes from another, by their names and lengths."""
+    """A short text that identifies a set of episodes by their names and lengths."""
     names = [path.rpartition("/")[2] for path in paths]
     return f"{len(paths)} ({hashlib.sha256(json.dumps([names, lengths]).encode()).hexdigest()[:8]})"
 
@@ -76,12 +76,11 @@ def shards(count, seed, epoch):
 class FrameStream:
     """`updates` batches (B,64,64,3) uint8 of the frames of the episodes `paths`, in this order but mixed by a shuffle buffer.
 
-    Arriving frames take random slots of the buffer, and what was there goes out. With updates = frames // batch each frame
-    comes once, but for those at the end that fill no batch; frames of an episode that is skipped are made up for by others
-    again. With `mirror` half of them, as `rng` chooses, are mirror images. What comes out depends on `rng`, a NumPy Generator,
-    and the files alone.
+    Each new batch replaces random frames of the buffer, which are the next output. With updates = frames // batch each frame
+    comes once, except for a last incomplete batch; frames of a skipped episode are replaced by repeating others. With `mirror`,
+    `rng` turns half of the frames into mirror images. The output depends only on `rng`, a NumPy Generator, and the files.
 
-    A BadEpisode that is not skipped is kept in `error` too: what `dataset` raises is TensorFlow's own.
+    A BadEpisode that is not skipped is also stored in `error`, because `dataset` raises TensorFlow's own exception.
     """
 
     def __init__(self, paths, action_size, batch, updates, rng, skip_bad=False, mirror=False, buffer_frames=BUFFER_FRAMES):
@@ -91,7 +90,7 @@ class FrameStream:
         self.error = None
 
     def dataset(self):
-        """The stream as a tf.data.Dataset, which runs it in a thread of its own."""
+        """The stream as a tf.data.Dataset, which runs it in its own thread."""
         signature = tf.TensorSpec((self.batch, *FRAME_SHAPE), tf.uint8)
         return generated(lambda: iter(self), signature, ahead=4)
 
@@ -103,7 +102,7 @@ class FrameStream:
             yield frames
 
     def _shuffled(self):
-        """Batches that are the caller's to change."""
+        """Batches, which the caller may modify."""
         buffer = np.empty((self.capacity, *FRAME_SHAPE), np.uint8)
         held = left = 0
         try:
@@ -142,12 +141,12 @@ class FrameStream:
 
 
 def evenly(count, most):
-    """Up to `most` of the indices 0 to count - 1, evenly from the first to the last."""
+    """Up to `most` of the indices 0 to count - 1, evenly spaced from the first to the last."""
     return np.unique(np.linspace(0, count - 1, most).astype(int)) if count else np.empty(0, int)
 
 
 def held_out_frames(paths, action_size, batch, skip_bad=False):
-    """At most 2000 frames (N,64,64,3) uint8, evenly from at most 40 episodes of `paths`; N % batch == 0 if N > batch."""
+    """At most 2000 frames (N,64,64,3) uint8, evenly spaced in at most 40 episodes of `paths`; N % batch == 0 if N > batch."""
     paths = [paths[i] for i in evenly(len(paths), HELD_OUT_EPISODES)]
     frames = [np.empty((0, *FRAME_SHAPE), np.uint8)]
     for path in paths:

@@ -1,8 +1,8 @@
-"""V's convolutions of stride 2 where Keras's own are slow on a CPU: the same layers and weights, computed in another way.
+"""V's convolutions of stride 2, computed faster on a CPU than Keras's own, with the same weights.
 
-In training, those of an even size are convolutions of stride 1 and half the size on blocks of 2x2 pixels, whose values become
-the channels of one: (B,2h,2w,C) -> (B,h,w,4C). There each tap of a kernel is a matrix, and meets a rectangle of blocks.
-What they make otherwise is Keras's, bit for bit. Files name a layer after its class: so two of them keep the names of Keras's.
+In training, a kernel of even size is applied with stride 1 and half the size to blocks of 2x2 pixels (space to depth):
+(B,2h,2w,C) -> (B,h,w,4C). Each tap of the kernel is then a matrix product with a rectangle of blocks. Outside training the
+layers are Keras's, bit for bit. Files name a layer after its class, so two classes have the names of Keras's.
 """
 
 import keras
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("world_models")
 class Conv2D(keras.layers.Conv2D):
-    """Keras's, of stride 2 and an even size, without padding. For few pixels of many channels its gradient takes less time."""
+    """Keras's Conv2D for stride 2, an even size and no padding. Its gradient is faster for few pixels with many channels."""
 
     def call(self, inputs, training=False):
         """(B,H,W,C) -> (B,h,w,filters)."""
@@ -33,9 +33,9 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("world_models")
 class PatchConv(keras.layers.Conv2D):
-    """`Conv2D` of a few pixels of many channels, as one matrix product of the patches that they are made of.
+    """`Conv2D` for few pixels with many channels, as one matrix product of the input's patches.
 
-    For the encoder's last layer a CPU's convolution takes three times as long: it reorders the weights at each call.
+    For the encoder's last layer the usual convolution takes three times as long: it reorders the weights at each call.
     """
 
     def call(self, inputs, training=False):
@@ -62,7 +62,7 @@ class PatchConv(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("world_models")
 class PixelTranspose(keras.layers.Conv2DTranspose):
-    """Conv2DTranspose of pictures of one pixel, as one matrix product: a fifth less time for a whole update on a CPU."""
+    """Conv2DTranspose of 1x1 pictures, as one matrix product. It saves a fifth of the time of a whole update on a CPU."""
 
     def call(self, inputs):
         """(B,1,1,C) -> (B,*kernel_size,filters)."""
@@ -73,9 +73,10 @@ class PixelTranspose(keras.layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable("world_models")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """Keras's, of stride 2 and an even size, without padding. Of few filters it takes less than half the time in training.
+    """Keras's Conv2DTranspose for stride 2, an even size and no padding. With few filters, training takes less than half
+    the time.
 
-    A CPU computes at least eight filters, however few there are. Blocks have four times as many.
+    A CPU always computes at least eight filters. On blocks there are four times as many.
     """
 
     def call(self, inputs, training=False):
@@ -93,7 +94,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
                 to_kernel = tf.raw_ops.Conv2DBackpropFilter(
                     input=outputs, filter_sizes=kernel.shape, out_backprop=inputs, strides=(1, 2, 2, 1), padding="VALID"
                 )
-                # BiasAddGrad takes four times as long, and adds up in bfloat16 where the outputs are.
+                # BiasAddGrad takes four times as long, and sums in bfloat16 where the outputs are bfloat16.
                 to_bias = tf.reduce_sum(tf.reduce_sum(tf.cast(outputs, tf.float32), (0, 1)), 0)
                 return tf.nn.conv2d(outputs, kernel, 2, "VALID"), to_kernel, tf.cast(to_bias, bias.dtype)
 
@@ -125,7 +126,7 @@ def kernel_gradient(inputs, outputs, shape):
 
 
 def input_gradient(shape, outputs, kernel):
-    """The gradient (B,H,W,C), which is `shape`, of inputs: of the gradient (B,h,w,F) of outputs, and the kernel (2s,2s,C,F)."""
+    """The gradient of inputs of `shape` (B,H,W,C), from the gradient (B,h,w,F) of outputs and the kernel (2s,2s,C,F)."""
     half, channels, filters = kernel.shape[0] // 2, *kernel.shape[2:]
     rows, columns = outputs.shape[1:3]
     taps, pixels = blocks(kernel), tf.reshape(outputs, (-1, filters))

@@ -1,4 +1,4 @@
-"""The training of V on the recorded frames of a run."""
+"""Training V on the recorded frames of a run."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from world_models.vae.vae import ConvVAE, begin_with
 
 
 def train(game, args):
-    """record/*.npz -> vae/vae.keras of the run `args.run_dir`, from where a stopped training was. args: those of vae.train."""
+    """record/*.npz -> vae/vae.keras in the run `args.run_dir`, resuming a stopped training. args: those of vae.train."""
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     length = dict(zip(paths, lengths, strict=True))
     kept, held_out = split(paths)
@@ -37,14 +37,14 @@ def train(game, args):
 
 
 def _train(game, args, stage, checkpoints, paths, lengths, held_out):
-    """Train from the last checkpoint on. `paths` and `lengths` are of the training episodes, `held_out` are paths."""
-    keras.utils.set_random_seed(args.seed)  # of the first weights
+    """Train from the last checkpoint. `paths` and `lengths` belong to the training episodes, `held_out` are paths too."""
+    keras.utils.set_random_seed(args.seed)  # for the initial weights
     model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision)
     if args.start:
         begin_with(model, args.start)
     elif game.vae_from_mean and not checkpoints.done:
         model.begin_at(held_out_frames(paths, game.action_size, 1, args.skip_bad).mean(axis=(0, 1, 2)) / 255)
-    # XLA would take twice as long here: its convolutions on a CPU are not oneDNN's.
+    # XLA takes twice as long here: on a CPU it does not use oneDNN's convolutions.
     model.compile(optimizer=Adam(game.vae_learning_rate), jit_compile=False)
     done = checkpoints.restore(model)
     unseen = held_out_frames(held_out, game.action_size, game.vae_batch_size, args.skip_bad)
@@ -58,7 +58,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
         episodes, steps = [paths[i] for i in chosen], updates[number - 1]
         stream = FrameStream(episodes, game.action_size, game.vae_batch_size, steps, rng, args.skip_bad, game.mirror)
         try:
-            # Without the number of steps Keras would begin one too many, and count it.
+            # Without the number of steps Keras would start one too many, and count it.
             watch = [Watch(progress)]
             history = model.fit(stream.dataset(), steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=watch).history
         finally:
@@ -71,7 +71,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
         where = {"epoch": epoch + 1, "part": part + 1, "seconds": round(time.time() - start, 1)}
         record(stage, f"V epoch {epoch + 1}/{game.vae_epochs}", int(model.optimizer.iterations), values, **where)
         if number == len(parts):
-            _save(model, stage.path("vae.keras"))  # before the checkpoint that says that all is done
+            _save(model, stage.path("vae.keras"))  # before the checkpoint that marks the training as finished
         checkpoints.save(model, number)
     if done == len(parts):
         _save(model, stage.path("vae.keras"))
@@ -79,7 +79,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
 
 
 def _save(model, path):
-    """Write V without the optimizer's state, which would triple the file."""
+    """Write V without the optimizer's state, which would triple the file's size."""
     bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     with Atomic(path) as temporary:

@@ -11,7 +11,7 @@ from world_models.original.arrays import UNITS, check_shapes, read_arrays, write
 from world_models.vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
 
 FRAME_SHAPE = (64, 64, 3)
-# The original's names of the layers, in its order, which is Keras's too; each has a kernel and a bias.
+# The original's names of the layers, in the order that Keras has too. Each has a kernel and a bias.
 ORIGINAL_LAYERS = (
     *(f"enc_conv{i}" for i in range(1, 5)),
     "enc_fc_mu",
@@ -26,10 +26,10 @@ ORIGINAL_NAMES = tuple(f"{layer} {part}" for layer in ORIGINAL_LAYERS for part i
 class ConvVAE(keras.Model):
     """V with `z_size` latent dimensions: 4,348,547 parameters with 32, 4,446,915 with 64.
 
-    kl_tolerance: nats for each latent dimension that the KL term leaves free. seed: of the noise that is drawn in training;
-    the state of its generator is saved with the weights, so that a resumed training goes on with the noise that was due.
-    precision: "float32" or "bfloat16", of the products in the layers; weights, loss and all that goes in and comes out are
-    float32 with both. A file does not keep it: what is loaded is float32, and `in_precision` makes the other of it.
+    kl_tolerance: nats for each latent dimension below which the KL term is not penalized. seed: of the noise in training. The
+    generator's state is saved with the weights, so a resumed training continues with the same noise.
+    precision: "float32" or "bfloat16", of the products in the layers. Weights, loss, inputs and outputs are float32 with both.
+    It is not saved: a loaded model is float32, and `in_precision` makes a bfloat16 copy of it.
 
     `fit` takes frames (B,64,64,3) and reports loss, reconstruction and kl, in nats for an image.
     """
@@ -54,15 +54,15 @@ class ConvVAE(keras.Model):
         return copy
 
     def begin_at(self, color):
-        """Let the decoder begin with a picture of one colour (3,), in [0, 1].
+        """Make the decoder's initial picture one colour (3,), in [0, 1].
 
-        Where nearly all is white, the way there from grey leaves no ReLU of the decoder alive.
+        Where frames are nearly white, training towards white from grey leaves all of the decoder's ReLUs dead.
         """
         color = np.clip(color, 0.01, 0.99)
         self.trainable_weights[-1].assign(np.log(color / (1 - color)))  # the last layer's bias, before the sigmoid
 
     def load_json(self, path):
-        """Take the weights in the original's vae.json, integers of 1e-4.
+        """Load the weights in the original's vae.json, integers in units of 1e-4.
 
         Raises UserError, naming the file and the array, where they are not of this size or cannot be read.
         """
@@ -74,18 +74,18 @@ class ConvVAE(keras.Model):
             weight.assign(array / UNITS)
 
     def save_json(self, path):
-        """Write the weights as the original's vae.json, which rounds them to 1e-4."""
+        """Write the weights in the format of the original's vae.json, rounded to 1e-4."""
         write_arrays(path, self.trainable_weights)
 
     @classmethod
     def from_json(cls, path):
-        """The model in an original's vae.json; the shapes say how many latent dimensions it has. Raises as `load_json` does."""
+        """The model in an original's vae.json; z_size follows from the shapes. Raises UserError as `load_json` does."""
         arrays = read_arrays(path, ORIGINAL_NAMES)
         model = cls(arrays[ORIGINAL_NAMES.index("enc_fc_mu bias")].size)
         model._set_integers(path, arrays)
         return model
 
-    def save_own_variables(self, store):  # Keras itself leaves out a seed generator's state
+    def save_own_variables(self, store):  # Keras itself does not save a seed generator's state
         store["noise"] = self.noise.state.numpy()
 
     def load_own_variables(self, store):
@@ -101,29 +101,29 @@ class ConvVAE(keras.Model):
         return mu + tf.exp(logvar / 2) * noise
 
     def decode(self, z):
-        """Frames (B,64,64,3), float in [0, 1], of z (B,Z)."""
+        """Frames (B,64,64,3), float in [0, 1], decoded from z (B,Z)."""
         return self.decoder(z)
 
     def pictures(self, z):
-        """What `decode` makes of z (B,Z), as a NumPy array (B,64,64,3) uint8."""
+        """The result of `decode` for z (B,Z), as a NumPy array (B,64,64,3) uint8."""
         return np.uint8(np.round(self.decode(z) * 255.0))
 
     def call(self, frames, training=False):
-        """(reconstruction (B,64,64,3), mu (B,Z), logvar (B,Z)): what the loss is made of. z is sampled, always.
+        """(reconstruction (B,64,64,3), mu (B,Z), logvar (B,Z)), from which the loss is computed. z is always sampled.
 
-        The layers learn of `training` from Keras. Those of vae.layers take less time then, for the same values but rounding.
+        Keras passes `training` to the layers. Those of vae.layers are then faster, with the same values except for rounding.
         """
         mu, logvar = self.encode(frames)
         noise = keras.random.normal(tf.shape(mu), seed=self.noise)
         return self.decode(mu + tf.exp(logvar / 2) * noise), mu, logvar
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Sum of squared errors plus KL, both for an image and then averaged over the batch.
+        """Sum of squared errors plus KL of each image, averaged over the batch.
 
-        The KL is not pushed below kl_tolerance for each dimension: max(KL, kl_tolerance * z_size), as in the original.
+        The KL term is max(KL, kl_tolerance * z_size), as in the original.
         """
         reconstruction, mu, logvar = y_pred
-        # l2_loss is half a sum of squares, and its gradient one operation of a picture's size where others take four.
+        # l2_loss is half a sum of squares. Its gradient is one operation of a picture's size, where others take four.
         error = 2 * tf.nn.l2_loss(reconstruction - _scaled(x)) / tf.cast(tf.shape(mu)[0], tf.float32)
         kl = -0.5 * tf.reduce_sum(1 + logvar - tf.square(mu) - tf.exp(logvar), axis=1)
         kl = tf.reduce_mean(tf.maximum(kl, self.kl_tolerance * self.z_size))
@@ -171,7 +171,7 @@ def load_checked(path, kind):
     """
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # zip, HDF5, JSON and Keras each raise their own, and none of them share a parent
+    except Exception as error:  # zip, HDF5, JSON and Keras raise exceptions that have no common base
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path} cannot be read as a {kind.__name__} ({reason}): make it again") from None
     if not isinstance(model, kind):
@@ -183,7 +183,7 @@ def load_checked(path, kind):
 
 
 def begin_with(model, path):
-    """Give `model` (V, or M) the weights in `path`: the .keras file of a model of its kind, or the original's JSON.
+    """Initialize `model` (V or M) with the weights in `path`: a .keras file of the same class, or the original's JSON.
 
     Raises UserError, naming the file, where it cannot be read or is of another size.
     """
