@@ -1,4 +1,4 @@
-"""Whole agents, V and M and C, in the real CarRacing: ours beside the loop that one would write first, two processes each."""
+"""Whole agents (V, M and C) in the real CarRacing: train.py's against a straightforward loop, two processes each."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -13,9 +13,10 @@ PLAIN_LOOP, FLOAT32, OURS = "plain loop", "train.py's, --precision float32", "tr
 
 
 class Processes:
-    """`PROCESSES` processes, each with what `prepare(*arguments)` returns there: a function that does a stretch of work.
+    """`PROCESSES` processes, each with the function that `prepare(*arguments)` returns in it.
 
-    Calling it does the stretch in all of them at once and returns the sum of what they return. Each has one TensorFlow thread.
+    Calling this object calls the function in all of them at once and returns the sum of the results. Each process has one
+    TensorFlow thread.
     """
 
     def __init__(self, prepare, *arguments):
@@ -41,7 +42,7 @@ def _work():
 
 
 def _models():
-    """Untrained V and M and some controller: what they compute costs the same."""
+    """The Game, and untrained V and M, which cost the same as trained ones."""
     import keras
     from world_models.rnn.rnn import MDNRNN
     from world_models.vae.vae import ConvVAE
@@ -84,7 +85,7 @@ def plain_loop(steps):
 
 
 def ours(steps, precision, episodes=16):
-    """A candidate's episodes as train.py plays them."""
+    """A function that plays a candidate's episodes as train.py does, and returns the number of steps."""
     from world_models.controller.agent import Agent
     from world_models.controller.rollout import RealWorld
 
@@ -94,7 +95,7 @@ def ours(steps, precision, episodes=16):
     return lambda: int(world.rollout(params, list(range(episodes)), steps, full=True)[1].sum())
 
 
-def contestants(steps):
+def alternatives(steps):
     """{name: Processes} of episodes of `steps` steps, resets included."""
     return {
         PLAIN_LOOP: Processes(plain_loop, steps),

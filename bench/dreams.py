@@ -1,12 +1,12 @@
-"""How fast dreams are: agent-steps a second of Doom's dream, and how much of this machine's matrix products they get.
+"""The speed of dreams: agent-steps per second of Doom's dream, as a share of this machine's rate of matrix products.
 
     python -m bench.dreams [--json FILE] [--threads N]
 
-Contestants take turns. The population rollout, 1024 dreams on N threads, is compared with the loop over the single Gymnasium
-environment and, where jax is installed, with the same step in `lax.scan`. The machine's peak is that of plain float32 matrix
-products in TensorFlow, N at a time. M's weights are random: what they are does not matter to speed, except for when dreams end.
-All in float32, but for what says otherwise and the generation, which is dreamed as train.py would: in bfloat16 where the
-processor has its products.
+The population rollout, 1024 dreams on N threads, is compared with a loop over the single Gymnasium environment and, where jax
+is installed, with the same step in `lax.scan`. The alternatives run interleaved. The machine's peak is the rate of float32
+matrix products in TensorFlow, N at a time. M's weights are random, which affects speed only through the lengths of dreams.
+Everything is float32 unless its name says otherwise, except for the generation: it uses train.py's default, bfloat16 where that
+is faster.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from world_models.job.command import run_script
 from world_models.job.machine import fast_precision, load_tensorflow
 
 GAME = GAMES["doom"]
-STEPS = 60  # of a stretch that is measured
-SQUARE, PRODUCTS = 2048, 6  # of the measurement of the machine's peak
+STEPS = 60  # of one measured call
+SQUARE, PRODUCTS = 2048, 6  # to measure the machine's peak
 CANDIDATES, EPISODES = 64, 16
 DREAMS = CANDIDATES * EPISODES
 MEAN_LENGTH = 900
@@ -40,18 +40,18 @@ def main(argv=None):
     args = parser.parse_args(argv)
     load_tensorflow(args.threads, lanes=True)
     rnn, initial_z = _memory()
-    contestants = {
+    alternatives = {
         "population": _population(rnn, initial_z, args.threads),
         "matrix products, in agent-steps": _products(args.threads),
         "single environment": _single(rnn, initial_z),
     }
     if fast_precision() == "bfloat16":
-        contestants["population, bfloat16"] = _population(rnn, initial_z, args.threads, precision="bfloat16")
+        alternatives["population, bfloat16"] = _population(rnn, initial_z, args.threads, precision="bfloat16")
     if importlib.util.find_spec("jax"):
         from world_models.bench.dreams_jax import scan
 
-        contestants["jax, lax.scan"] = scan(rnn, initial_z, DREAMS, STEPS)
-    measured = rates(contestants)
+        alternatives["jax, lax.scan"] = scan(rnn, initial_z, DREAMS, STEPS)
+    measured = rates(alternatives)
     print(table(f"Doom's dream, {DREAMS} at once, {args.threads} threads", measured, "agent-steps/s", "single environment"))
     steps, seconds, spread = _generation(rnn, initial_z, args.threads)
     print(
@@ -78,7 +78,7 @@ def main(argv=None):
 
 
 def _memory():
-    """(an untrained M in which nobody dies, first frames)."""
+    """(an untrained M that never predicts death, first frames)."""
     import keras
     from world_models.rnn.rnn import MDNRNN
 
@@ -114,11 +114,12 @@ def _population(rnn, initial_z, threads, precision="float32"):
 
 
 def _products(threads):
-    """Products of two square matrices, large enough for the best rate, on `threads` threads at once, as agent-steps."""
+    """Products of large square matrices, on `threads` threads at once, counted as agent-steps."""
     import tensorflow as tf
 
     a, b = (tf.constant(np.random.default_rng(i).normal(size=(SQUARE, SQUARE)), tf.float32) for i in range(2))
-    multipliers = [tf.function(lambda a, b: tf.matmul(a, b)) for _ in range(threads)]  # an operation for each, as each lane has
+    # One operation for each thread, as the lanes of a population have.
+    multipliers = [tf.function(lambda a, b: tf.matmul(a, b)) for _ in range(threads)]
 
     def work(multiply):
         for _ in range(PRODUCTS):
@@ -134,7 +135,7 @@ def _products(threads):
 
 
 def _single(rnn, initial_z):
-    """A step at a time, as Gymnasium's users write it, with the controller in NumPy."""
+    """One step at a time in the Gymnasium environment, with the controller in NumPy."""
     import json
 
     import gymnasium
@@ -160,11 +161,11 @@ def _single(rnn, initial_z):
 
 
 def _generation(rnn, initial_z, threads):
-    """(agent-steps, seconds, (shortest, longest)) of a generation, in an M that lets dreams last MEAN_LENGTH on average."""
+    """(agent-steps, seconds, (shortest, longest)) of a generation whose dreams last about MEAN_LENGTH on average."""
     _set_death(rnn, rnn.output_layer.get_weights()[0][:, 0], _bias_for(rnn, initial_z, threads))
     population, *what = _dreamers(rnn, initial_z, threads, fast_precision())
     population(*what, 2)
-    for size in (2, 70, 200):  # every size of the batch is compiled when it is first met
+    for size in (2, 70, 200):  # each batch size is compiled at its first use
         population(what[0], what[1][:size], what[2][:size], 40)
     start = time.perf_counter()
     _, steps = population(*what)
@@ -172,7 +173,7 @@ def _generation(rnn, initial_z, threads):
 
 
 def _bias_for(rnn, initial_z, threads):
-    """The death logit's bias with which dreams last MEAN_LENGTH steps on average, from dreams in which nobody dies."""
+    """The bias of the death logit with which dreams last MEAN_LENGTH steps on average, from dreams without deaths."""
     import tensorflow as tf
 
     population, params, owners, seeds = _dreamers(rnn, initial_z, threads, fast_precision())

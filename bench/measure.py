@@ -1,4 +1,4 @@
-"""How the benchmarks measure: contestants take turns in one run, so that a busy machine slows all of them alike."""
+"""How the benchmarks measure: alternatives run interleaved, so that a busy machine slows all of them alike."""
 
 import importlib.metadata
 import json
@@ -10,17 +10,17 @@ import time
 RUNS = 5
 
 
-def rates(contestants, runs=RUNS, warm_up=True):
-    """{name: [work a second, one number a run]} of {name: function}.
+def rates(alternatives, runs=RUNS, warm_up=True):
+    """{name: [work per second, one number for each run]} of {name: function}.
 
-    A function does a stretch of work and returns how much it did; or (how much, seconds) where it timed itself, which leaves
-    out what it had to prepare. With `warm_up`, each is called once before, unmeasured. Then they take turns, `runs` times.
+    A function does some work and returns how much it did, or (how much, seconds) where it measures its own time to exclude
+    preparation. With `warm_up`, each is called once before, unmeasured. Then they are called in turn, `runs` times.
     """
-    for function in contestants.values() if warm_up else ():
+    for function in alternatives.values() if warm_up else ():
         function()
-    measured = {name: [] for name in contestants}
+    measured = {name: [] for name in alternatives}
     for _ in range(runs):
-        for name, function in contestants.items():
+        for name, function in alternatives.items():
             start = time.perf_counter()
             work = function()
             work, seconds = work if isinstance(work, tuple) else (work, time.perf_counter() - start)
@@ -29,12 +29,12 @@ def rates(contestants, runs=RUNS, warm_up=True):
 
 
 def ratio(measured, name, other):
-    """The median over runs of how many times faster `name` is than `other`; each run compares neighbours in time."""
+    """The median over runs of how many times faster `name` is than `other`, each compared within the same run."""
     return statistics.median(a / b for a, b in zip(measured[name], measured[other], strict=True))
 
 
 def table(title, measured, unit, against=None):
-    """Lines of text: each contestant's median with the slowest and fastest run, and its ratio to the one called `against`."""
+    """Lines of text: each alternative's median with the slowest and fastest run, and its ratio to the one called `against`."""
     lines = [f"{title:52} {unit:>14}   (slowest to fastest run)" + (f"   times {against}" if against else "")]
     for name, values in measured.items():
         line = f"  {name:50} {statistics.median(values):14,.0f}   ({min(values):,.0f} to {max(values):,.0f})"
@@ -43,7 +43,7 @@ def table(title, measured, unit, against=None):
 
 
 def machine():
-    """{...} of the processor, its cores, and the versions that decide speed."""
+    """{...} of the processor, its cores, and the versions that affect speed."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:

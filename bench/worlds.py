@@ -1,8 +1,8 @@
-"""How fast the real worlds are: python -m bench.worlds [--json FILE]
+"""The speed of the real games: python -m bench.worlds [--json FILE]
 
-CarRacing's steps against Gymnasium's (and EnvPool's, where that is installed), where a step's time goes, whole agents against
-the loop that one would write first, and the frames that extract.py records in a second. Every contestant of a table has one
-thread a process and its turn in each run.
+CarRacing against Gymnasium's (and EnvPool's, where that is installed), the parts of a step's time, whole agents against a
+straightforward loop, and the frames that extract.py records per second. The alternatives of a table run interleaved, with one
+thread a process.
 """
 
 import argparse
@@ -26,12 +26,12 @@ GYMNASIUM, V0, V3, ENVPOOL = "Gymnasium CarRacing-v3", "CarRacing, v0 look", "Ca
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="also write the numbers there")
-    parser.add_argument("--runs", type=int, default=RUNS, help=f"turns of each contestant (default: {RUNS})")
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"measurements of each alternative (default: {RUNS})")
     parser.add_argument("--steps", type=int, default=1000, help="steps of an episode (default: 1000)")
     parser.add_argument("--episodes", type=int, default=12, help="episodes that an extraction records (default: 12)")
     args = parser.parse_args(argv)
     if min(args.runs, args.steps) < 1 or args.episodes < 3:
-        raise UserError("the benchmark takes 1 run and 1 step at least, and 3 episodes: a few more are measured against a few")
+        raise UserError("the benchmark needs at least 1 run, 1 step and 3 episodes: give more")
     set_threads(1)
     numbers = {}
     for part in PARTS:
@@ -50,7 +50,7 @@ def _actions(count):
 
 
 def _episodes(world, actions):
-    """A contestant: one episode a call, its reset and track included, with the same seeds for all who are called as often."""
+    """A function for `rates`: plays one episode, with reset and track. The seeds are 0, 1, ... for each environment."""
     seeds = itertools.count()
 
     def episode():
@@ -80,21 +80,21 @@ def _envpool(actions):
 
 
 def steps(args):
-    """CarRacing's steps in a second, in one process, resets included."""
+    """CarRacing's steps per second, in one process, resets included."""
     import gymnasium
 
     from world_models import env
 
     actions = _actions(args.steps)
-    contestants = {
+    alternatives = {
         GYMNASIUM: _episodes(gymnasium.make("CarRacing-v3").unwrapped, actions),
         V0: _episodes(env.make(GAMES["carracing"]), actions),
         V3: _episodes(env.make(GAMES["carracing"], look="v3"), actions),
     }
     pool = _envpool(actions)
     if pool:
-        contestants[ENVPOOL] = pool
-    measured = rates(contestants, args.runs)
+        alternatives[ENVPOOL] = pool
+    measured = rates(alternatives, args.runs)
     print(table(f"one process, episodes of {args.steps} steps with their resets", measured, "steps/s", GYMNASIUM))
     if not pool:
         print("  EnvPool is not installed: left out")
@@ -107,7 +107,7 @@ def steps(args):
 
 
 def _timed_parts(world, actions):
-    """{part of a step: seconds} of one episode of CarRacing, taken apart as its step() is put together."""
+    """{part of a step: seconds} of one episode of CarRacing, in the order of its step()."""
     from world_models.env.car_racing import FPS, ITERATIONS
 
     spent = dict.fromkeys(("car's physics", "Box2D", "picture", "resize"), 0.0)
@@ -131,7 +131,7 @@ def _timed_parts(world, actions):
 
 
 def step_parts(args):
-    """Where a step's time goes, in microseconds."""
+    """The time of each part of a step, in microseconds."""
     from world_models import env
 
     actions, results = _actions(args.steps), {}
@@ -159,10 +159,10 @@ def step_parts(args):
 
 
 def agents(args):
-    """Steps in a second of whole agents, V and M and C, in CarRacing; two processes, resets included."""
-    from world_models.bench.agent import OURS, PLAIN_LOOP, PROCESSES, contestants
+    """Steps per second of whole agents (V, M and C) in CarRacing; two processes, resets included."""
+    from world_models.bench.agent import OURS, PLAIN_LOOP, PROCESSES, alternatives
 
-    players = contestants(args.steps)
+    players = alternatives(args.steps)
     measured = rates(players, args.runs)
     for player in players.values():
         player.close()
@@ -175,7 +175,7 @@ def agents(args):
 
 
 def _extract(game, episodes, workers):
-    """(frames, seconds) of `episodes` recorded by extract.py in a folder that is then removed."""
+    """(frames, seconds) of extract.py, recording `episodes` in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "extract.py", game, "--episodes", str(episodes), "-n", str(workers), "--run-dir", folder]
         begin = time.perf_counter()
@@ -186,14 +186,14 @@ def _extract(game, episodes, workers):
 
 
 def extraction(args):
-    """Frames in a second that extract.py records: its random policy, compressed to disk, by two workers.
+    """Frames per second that extract.py records: its random policy, compressed to disk, by two workers.
 
-    What it takes to start is left out: a run of all episodes less a run of a quarter of them.
+    The start-up time is excluded: a run of all episodes minus a run of a quarter of them.
     """
     workers = min(2, len(os.sched_getaffinity(0)))
     few = max(workers, args.episodes // 4)
 
-    def contestant(game):
+    def recording(game):
         def episodes():
             (frames, seconds), (few_frames, few_seconds) = (_extract(game, count, workers) for count in (args.episodes, few))
             return frames - few_frames, seconds - few_seconds
@@ -201,12 +201,12 @@ def extraction(args):
         return episodes
 
     games = {"carracing": "extract_frames_per_s", "doom": "extract_doom_frames_per_s"}
-    measured = rates({f"extract.py {game}": contestant(game) for game in games}, args.runs, warm_up=False)
+    measured = rates({f"extract.py {game}": recording(game) for game in games}, args.runs, warm_up=False)
     print(table(f"recording, {workers} workers", measured, "frames/s"))
     return {name: statistics.median(values) for name, values in zip(games.values(), measured.values(), strict=True)}
 
 
-# Each prints its table and returns what --json gets of it.
+# Each prints its table and returns its numbers for --json.
 PARTS = (steps, step_parts, agents, extraction)
 
 if __name__ == "__main__":

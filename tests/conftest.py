@@ -1,4 +1,4 @@
-"""What tests share: runs with small untrained models, and a way to call the scripts as a user does."""
+"""Shared by the tests: runs with small untrained models, and a way to call the scripts as a user does."""
 
 import json
 import os
@@ -24,24 +24,24 @@ ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
-# With ONEDNN_MAX_CPU_ISA a processor with AVX-512 computes as one without, but TensorFlow's bfloat16 products crash.
+# ONEDNN_MAX_CPU_ISA makes a processor with AVX-512 compute as one without, but TensorFlow's bfloat16 products then crash.
 PRECISIONS = machine.PRECISIONS if machine.bfloat16_allowed() else ("float32",)
 needs_bfloat16 = pytest.mark.skipif(PRECISIONS == ("float32",), reason="ONEDNN_MAX_CPU_ISA leaves no bfloat16")
-# What a stage is begun with to see that --precision auto goes on with it: not what it would choose here.
+# A precision that --precision auto would not choose here, to test that a resumed stage keeps it.
 OTHER_PRECISION = "--precision", next((name for name in PRECISIONS if name != machine.fast_precision()), "float32")
 
 
 def needs_released(path, where):
-    """A mark that skips a test where there is no LEGACY/`path`; `where`: the public repository and the folders that have it."""
+    """A mark that skips a test where there is no LEGACY/`path`; `where`: the public repository and its folders that have it."""
     return pytest.mark.skipif(
         not (LEGACY / path).exists(), reason=f"the authors' files are not in ../shared/legacy/{path}: they come from {where}"
     )
 
 
 def run_script(*arguments, ranks=0, check=True, environment=None):
-    """`python ARGUMENTS`, under `mpirun -n RANKS` where ranks is given; the finished process with its output as text.
+    """Run `python ARGUMENTS`, under `mpirun -n RANKS` where ranks is given. Returns the finished process, its output as text.
 
-    environment: variables that are set for it.
+    environment: additional environment variables.
     """
     launcher = ["mpirun", "-n", str(ranks)] if ranks else []
     command = [*launcher, sys.executable, *map(str, arguments)]
@@ -52,7 +52,7 @@ def run_script(*arguments, ranks=0, check=True, environment=None):
 
 
 def make_run(folder, game_name):
-    """A run with an untrained V and M of small size, and first frames that dreams can start from."""
+    """A run with a small untrained V and M, and the first frames from which dreams start."""
     import keras
 
     from rnn.rnn import MDNRNN
@@ -65,7 +65,7 @@ def make_run(folder, game_name):
         (folder / stage).mkdir(parents=True)
     ConvVAE(game.z_size).save(folder / "vae" / "vae.keras")
     rnn = MDNRNN(game.z_size, game.action_size, 16, 5, **game.predicts)
-    if game.predict_restart:  # an untrained M would let nobody die, or everybody
+    if game.predict_restart:  # in an untrained M either all dreams would end, or none
         kernel, bias = (weight.numpy() for weight in rnn.output_layer.weights)
         at = rnn.layout.slices["restart"].start
         kernel[:, at], bias[at] = rng.normal(0, 6, 16), -8
@@ -78,7 +78,7 @@ def make_run(folder, game_name):
 
 @pytest.fixture(autouse=True)
 def one_blas_thread():
-    """Scripts that are called in this process may let NumPy use all cores; whoever comes after them has one again."""
+    """Reset NumPy to one core after each test: scripts that are called in this process may let it use all."""
     with threadpoolctl.threadpool_limits(1, "blas"):
         yield
 

@@ -2,10 +2,10 @@
 
     mpirun -n 2 python tests/four_ways.py PRECISION [SIZE ...]
 
-Of the pretrained Doom agent's M, with controllers under which dreams die early and late. Rank 0 asserts that a dream has the
-same actions and the same length wherever it is dreamed, in batches of 1 to 128 rows, and prints the lengths as JSON. Rank 1
-asserts that the agents of the real worlds compute the same wherever in the batch an episode is played. SIZE ...: instead of
-those in dream.rows, sizes of batches that may not be alike, of which the kernel must notice it.
+It uses the pretrained Doom agent's M, with controllers whose dreams end early and late. Rank 0 asserts that a dream has the
+same actions and the same length in each way, in batches of 1 to 128 rows, and prints the lengths as JSON. Rank 1 asserts that
+the agents of the real games compute the same in any row of the batch. SIZE ...: batch sizes to use instead of those in
+dream.rows. The results of a row may differ between them, and the kernel must detect that.
 """
 
 import json
@@ -86,7 +86,7 @@ def real_worlds(precision):
 
 
 def dreams(population, params, count):
-    """(lengths, actions) of the first `count` dreams, each with a controller of its own."""
+    """(lengths, actions) of the first `count` dreams, each each with its own controller."""
     return population(params, np.arange(count), SEEDS[:count], with_actions=True)[1:]
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks run to their end and give the numbers that they promise; how large these are is not for a test to say."""
+"""The benchmarks run to the end and report their numbers. No test depends on how large these are."""
 
 import json
 
@@ -11,13 +11,13 @@ from config import scaled
 
 
 def test_worlds_reports_ratios_rates_and_parts(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(agent, "PROCESSES", 1)  # each of a contestant's loads TensorFlow
+    monkeypatch.setattr(agent, "PROCESSES", 1)  # each process loads TensorFlow
     monkeypatch.chdir(ROOT)
     path = tmp_path / "worlds.json"
     worlds.main(["--runs", "1", "--steps", "5", "--episodes", "3", "--json", str(path)])
     numbers = json.loads(path.read_text())
     assert numbers["env_vs_gymnasium"] > 0 and numbers["env_v3_vs_gymnasium"] > 0
-    # Differences of two runs this short can come out below 0 on a busy machine.
+    # The difference of two runs this short can be negative on a busy machine.
     assert np.isfinite([numbers["extract_frames_per_s"], numbers["extract_doom_frames_per_s"]]).all()
     assert f"{numbers['env_vs_gymnasium']:.2f}" in capsys.readouterr().out
     assert numbers["runs"] == 1 and numbers["machine"]["cores"] >= 1
@@ -34,9 +34,9 @@ def test_rates_count_work_by_the_clock_or_by_their_own_seconds(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
     calls = []
-    contestants = {"by the clock": lambda: calls.append("a") or 30, "by its own": lambda: calls.append("b") or (30, 5)}
-    measured = measure.rates(contestants, runs=2)
-    assert calls == ["a", "b"] * 3  # once to warm up, and then in turns
+    alternatives = {"by the clock": lambda: calls.append("a") or 30, "by its own": lambda: calls.append("b") or (30, 5)}
+    measured = measure.rates(alternatives, runs=2)
+    assert calls == ["a", "b"] * 3  # once to warm up, and then interleaved
     assert measured == {"by the clock": [30, 30], "by its own": [6, 6]}
     assert measure.ratio(measured, "by the clock", "by its own") == pytest.approx(5)
 

@@ -1,4 +1,4 @@
-"""C against plain NumPy, and the search that evolves it."""
+"""C against plain NumPy, and CMA-ES."""
 
 import pickle
 
@@ -142,7 +142,7 @@ def test_table_shows_measured_and_published():
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, precision):
-    """Three candidates in a batch that has rows for five, and five after them: none sees the others."""
+    """Three candidates in a batch with rows for five, and then five more: they do not affect each other."""
     world = open_world("real", car_run, scaled("carracing"), 3, precision=precision)
     candidates = np.random.default_rng(0).normal(0, 0.3, (8, world.controller.num_params))
     units = [(params, [10 + k % 2, 20, 30][: 3 - k % 2]) for k, params in enumerate(candidates)]
@@ -159,7 +159,7 @@ def test_candidates_that_are_stepped_together_score_as_each_alone(car_run, preci
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precision):
-    """Six games in two rows: whose game is over begins the next one, and what is seen of it belongs to it."""
+    """Six games in two rows: a row whose game is over starts the next one, and `watch` gets the right episode."""
     world = open_world("real", doom_run, scaled("doom"), 2, precision=precision)
     seeds = [5, 19, 11, 12, 20, 0]  # this player dies early in most of these games
     params = np.random.default_rng(0).normal(0, 0.3, world.controller.num_params)
@@ -182,7 +182,7 @@ def test_an_episode_is_the_same_in_whichever_row_it_is_played(doom_run, precisio
 
 
 def test_forced_actions_are_played_and_remembered(doom_run):
-    """In one of two games C's actions of five steps are forced: until then, and in the other, nothing is different."""
+    """In one of two games C's actions are forced for five steps: before that, and in the other game, nothing changes."""
     world = open_world("real", doom_run, scaled("doom"), 2)
     params = np.random.default_rng(0).normal(0, 0.3, world.controller.num_params)
 

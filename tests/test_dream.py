@@ -1,4 +1,4 @@
-"""The dream: its noise, its rules, and the same episode however it is dreamed."""
+"""The dream: its noise, its rules, and the same episode in all its implementations."""
 
 import re
 import warnings
@@ -26,7 +26,7 @@ def _uint32(*values):
 
 
 @pytest.mark.parametrize(
-    "key, counter, expected",  # the known answers that Random123 is released with
+    "key, counter, expected",  # the known-answer tests of Random123
     [
         ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
         ((2**32 - 1, 2**32 - 1), (2**32 - 1, 2**32 - 1), (0x1CB996FC, 0xBB002BE7)),

@@ -1,4 +1,4 @@
-"""The real worlds as their users meet them: Gymnasium's checks, CarRacing's physics, preprocessing, bad input."""
+"""The real games: Gymnasium's checks, CarRacing's physics, preprocessing, bad input."""
 
 import pickle
 import warnings
@@ -19,7 +19,7 @@ BOTH = pytest.mark.parametrize("game", [CAR, DOOM], ids=["car", "doom"])
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
-    # At import, on newer Pythons: what swig made of Box2D, and pygame's use of setuptools.
+    # Warnings at import on newer Pythons, from Box2D's swig bindings and pygame's use of setuptools.
     pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:pkg_resources is deprecated:UserWarning"),
 ]
@@ -33,7 +33,7 @@ def _driving(count, seed):
 
 
 def _state(world):
-    """Everything that moves, as plain numbers."""
+    """The state of everything that moves, as plain numbers."""
     bodies = [world.car.hull, *world.car.wheels]
     moving = [(*body.position, body.angle, *body.linearVelocity, body.angularVelocity) for body in bodies]
     turning = [(wheel.phase, wheel.omega, wheel.gas, wheel.joint.angle, len(wheel.tiles)) for wheel in world.car.wheels]
@@ -42,7 +42,7 @@ def _state(world):
 
 @pytest.fixture
 def make():
-    """env.make, whose worlds are closed when the test is over."""
+    """env.make; its environments are closed after the test."""
     worlds = []
 
     def make(game, **keywords):
@@ -194,7 +194,7 @@ def test_unknown_looks_and_preprocessings_are_refused(make):
 
 @pytest.fixture(scope="module")
 def crops():
-    """Cropped frames of both games, as they come from them, and two flat ones."""
+    """Cropped frames of both games, and two uniform ones."""
     frames = [np.zeros((84, 96, 3), np.uint8), np.full((400, 640, 3), 77, np.uint8)]
     car, doom = env.make(CAR, look="v3", render_mode="rgb_array"), env.make(DOOM, render_mode="rgb_array")
     car.reset(seed=1), doom.reset(seed=1)
@@ -202,7 +202,7 @@ def crops():
         car.step(np.array([0.1, 0.3, 0])), doom.step(np.array([0.5]))
         if t % 20 == 0:
             frames += [np.ascontiguousarray(car.render()[:350]), doom.render()[:400]]
-    frames += [frame[::4, ::4].copy() for frame in frames[2:]]  # larger to the eye, finer in pixels: no blocks to hide behind
+    frames += [frame[::4, ::4].copy() for frame in frames[2:]]  # more pixels for people, without enlarged blocks
     yield frames
     car.close(), doom.close()
 
@@ -221,7 +221,7 @@ def test_paper_is_a_triangle_filter_over_what_each_pixel_covers(crops):
 
 
 def _released(crop):
-    """What the released code makes of a crop: each step as it is written there, the last with integers."""
+    """The released code's preprocessing of a crop, step by step, the last one with integers."""
     values = crop.astype(np.float64) / 255.0
     spread = values.max() - values.min()
     scaled = (values - values.min()) * (255.0 / (1 if spread == 0 else spread))
@@ -232,7 +232,7 @@ def _released(crop):
 def test_legacy_is_the_released_code_byte_for_byte(crops):
     for crop in crops:
         np.testing.assert_array_equal(legacy(crop), _released(crop))
-    assert (legacy(crops[0]) == 255).all()  # what is black comes out white
+    assert (legacy(crops[0]) == 255).all()  # black becomes white
 
 
 @BOTH

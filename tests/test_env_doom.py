@@ -1,4 +1,4 @@
-"""Take Cover: the rules of the game, what is left on disk, and how long random players survive."""
+"""Take Cover: the rules of the game, files left on disk, and how long random players survive."""
 
 import os
 import tempfile
@@ -25,7 +25,7 @@ def world():
 
 
 def _play(world, policy, seed):
-    """The length of one episode, its rewards, and the last step's answer."""
+    """The length of one episode, its rewards, and the result of its last step."""
     world.reset(seed=seed)
     act = policy(DOOM, np.random.default_rng(seed))
     rewards, done = [], False
@@ -96,7 +96,7 @@ def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
     "policy, mean, deviation", [(extraction_policy, 301, 159), (uniform_policy, 204, 92)], ids=["extraction", "uniform"]
 )
 def test_random_players_survive_as_long_as_published(world, monkeypatch, policy, mean, deviation):
-    monkeypatch.setattr(world, "_preprocess", lambda crop: crop)  # nobody looks
+    monkeypatch.setattr(world, "_preprocess", lambda crop: crop)  # the frames are not needed
     lengths = [_play(world, policy, seed)[0] for seed in range(12)]
     # Four standard errors. At skill 5, which the original asked for and did not get, the first would be 75.
     assert abs(np.mean(lengths) - mean) < 4 * deviation / np.sqrt(len(lengths))

@@ -1,4 +1,4 @@
-"""What the probe says of recorded games, against V and M taken a frame and a step at a time."""
+"""The probe's measures of recorded games, against V and M applied frame by frame and step by step."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from env.record import save_episode
 from rnn.rnn import MDNRNN
 from vae.vae import ConvVAE
 
-LENGTHS = [5, 31, 12, 7, 24] + [9] * ROWS  # more than go through M together
+LENGTHS = [5, 31, 12, 7, 24] + [9] * ROWS  # more than one batch of M
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def recording(tmp_path):
 
 
 def _alarms(step, state, z, action):
-    """Whether M expects an end after each step of one episode, with its `step` from `state` on."""
+    """Whether M predicts an end after each step of one episode, by `step` from `state`."""
     alarms = []
     for t in range(len(z)):
         params, state = step(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))

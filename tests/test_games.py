@@ -1,4 +1,4 @@
-"""What a game has to be: a new one in a file of its own goes through all stages, and no other source names one."""
+"""A new game in one file runs through all stages, and no other source names a game."""
 
 import json
 import re
@@ -100,7 +100,7 @@ def test_a_game_in_one_file_goes_through_all_stages(tmp_path):
 
 
 def test_no_other_source_names_a_game():
-    """In code: comments and docstrings may give an example."""
+    """Only code counts: comments and docstrings may give an example."""
     own = {"env/car_racing.py", "env/doom.py", "env/pendulum.py"}
     named = []
     for path in sorted(ROOT.glob("*.py")) + sorted(ROOT.glob("*/*.py")):
@@ -153,7 +153,7 @@ def test_the_pendulum_looks_like_gymnasiums(monkeypatch):
         theirs.state = np.array([angle, 0.0])
         expected = cv2.resize(theirs.render(), (64, 64), interpolation=cv2.INTER_AREA).astype(int)
         assert np.abs(picture(angle) - expected).mean() <= 0.3
-        assert np.abs(picture(angle + 0.3) - expected).mean() > 1  # what another angle makes of it
+        assert np.abs(picture(angle + 0.3) - expected).mean() > 1  # the picture of another angle differs
 
 
 def test_the_pendulum_says_what_it_cannot_do():

@@ -1,4 +1,4 @@
-"""The original's files in and out: weights against its equations in NumPy, folders as cloned, and files that are broken."""
+"""Reading and writing the original's files: weights against its equations in NumPy, cloned folders, and broken files."""
 
 import functools
 import json
@@ -51,7 +51,7 @@ def _vae_integers(z_size=32):
 
 @functools.cache
 def _rnn_integers(name):
-    """In each game's own order (FIDELITY: the car's output first, Doom's LSTM first)."""
+    """In each game's own order: the car's file has the output layer first, Doom's the LSTM."""
     shapes = {"carracing": [(256, 480), (480,), (291, 1024), (1024,)], "doom": [(578, 2048), (2048,), (512, 961), (961,)]}
     rng = np.random.default_rng(1)
     return [rng.integers(-2000, 2000, shape).tolist() for shape in shapes[name]]
@@ -134,7 +134,7 @@ def _lstm(kernel, bias, x, h, c):
 
 
 def _compare(rnn, kernel, bias, steps=200):
-    """M's state and an independent one after random steps."""
+    """M's state, and that of the NumPy equations, after random steps."""
     rng = np.random.default_rng(3)
     h, c = np.zeros(rnn.rnn_size), np.zeros(rnn.rnn_size)
     state = rnn.initial_state(1)
@@ -225,7 +225,7 @@ def test_the_number_of_parameters_tells_the_mode():
 
 
 def _together(parts):
-    """As the original's np.array(parts) once made it: an array of arrays where they differ in length."""
+    """As np.array(parts) did for the original: an array of arrays where they differ in length."""
     if len({len(part) for part in parts}) == 1:
         return np.array(parts)
     array = np.empty(len(parts), object)
@@ -234,7 +234,7 @@ def _together(parts):
 
 
 def _clone(folder, name):
-    """A folder as one has it after cloning the original and running its scripts, with random weights."""
+    """A folder as after cloning the original and running its scripts, with random weights."""
     inside = {what: where[0] for what, where in config.GAMES[name].original.places.items()}
     rng = np.random.default_rng(4)
     game = config.GAMES[name]
@@ -291,7 +291,7 @@ def test_a_folder_becomes_a_run_and_is_the_same_when_it_comes_back(clone, tmp_pa
 
 
 def _with(stages, run, folder):
-    """A run directory with these stages of `run` and nothing else: it costs seconds to read and write V and M as JSON."""
+    """A run directory with only these stages of `run`: reading and writing V and M as JSON takes seconds."""
     folder.mkdir()
     for stage in stages:
         shutil.copytree(run / stage, folder / stage)
@@ -418,7 +418,7 @@ def test_the_other_game_is_named(tmp_path):
 
 @needs_weights
 def test_step_size_is_that_of_the_authors_log():
-    """For 25 generations it depends on how it is adapted, and hardly on what is learned."""
+    """For 25 generations it depends on the adaptation rule, and hardly on the fitness."""
     from controller.evolution import Evolution
 
     published = np.array(json.loads((RELEASED / "carracing.cma.16.64.hist.json").read_text()))[:25, 6]

@@ -1,4 +1,4 @@
-"""The picture of CarRacing-v0: against the drawing commands of its source carried out one by one, and by its properties."""
+"""The picture of CarRacing-v0, against the drawing commands of its source executed one by one, and by its properties."""
 
 import math
 
@@ -25,7 +25,7 @@ def _picture(world):
 
 
 def _camera(world):
-    """v0's transform, as its source has it: world points (N,2) -> columns and rows (N,2) of the 96x96 picture."""
+    """v0's transform, as in its source: world points (N,2) -> columns and rows (N,2) of the 96x96 picture."""
     hull = world.car.hull
     angle = -hull.angle
     if np.linalg.norm(hull.linearVelocity) > 0.5:
@@ -41,7 +41,7 @@ def _camera(world):
 
 
 def _drawn(world):
-    """(84,96,3): all polygons of v0's source in their order, each filling the pixels whose centres it holds."""
+    """(84,96,3): all polygons of v0's source in order, each filling the pixels whose centres are inside it."""
     project = _camera(world)
     column, row = np.meshgrid(np.arange(96) + 0.5, np.arange(84) + 0.5)
     picture = np.zeros((84, 96, 3), np.uint8)
@@ -89,7 +89,7 @@ def test_it_is_v0s_drawing(world, seed):
         car_different.append(wrong[66:78, 42:54].sum())
         colors |= set(map(tuple, picture.reshape(-1, 3).tolist()))
         _drive(world, 9, (0.5 * math.sin(moment), 0.4, 0.1 * (moment % 3 == 2)))
-    # The ground is looked up in an image of 3 pixels a unit: some pixels on the edges fall to the neighbour.
+    # The ground is sampled from an image with 3 pixels a unit: some pixels at edges get the neighbour's colour.
     assert np.mean(different) < 0.006 and np.max(different) < 0.02
     assert np.mean(car_different) < 1.5
     shades = {(102, 102, 102), (105, 105, 105), (107, 107, 107)}
@@ -122,7 +122,7 @@ def test_tiles_lose_their_shade_when_touched(world):
     _drive(world, 60)
 
     def shades(first, last):
-        """What the picture shows of tiles, beside the car's lane."""
+        """The colours of tiles in the picture, beside the car's lane."""
         project, picture, seen = _camera(world), _picture(world), []
         for quad, _ in [item for item in world.road_poly if not isinstance(item[1], tuple)][first:last]:
             for share in (0.15, 0.85):

@@ -1,4 +1,4 @@
-"""Whether the car is on the road, told from the picture."""
+"""Whether the car is on the road, from the picture alone."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CAR = GAMES["carracing"]
 
 @pytest.mark.parametrize("look", ["v0", "v3"])
 def test_picture_and_wheels_agree(look):
-    """The wheels that touch the road's tiles, as the physics has it. The random policy leaves the road, and some the field."""
+    """The wheels that touch the road's tiles, from the physics. The random policy leaves the road, sometimes the field."""
     world, pictures, wheels = env.make(CAR, look=look), [], []
     for seed in range(8):
         act = extraction_policy(CAR, np.random.default_rng(seed))

@@ -1,4 +1,4 @@
-"""Recordings and series.npz of the original are read as they are, no pickle is executed, and its code reads our recordings."""
+"""The original's recordings and series.npz are read, no pickle is executed, and its code reads our recordings."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def episodes(game):
 
 
 def write(path, game="doom", **other):
-    """The series.npz that the original's series.py of `game` writes, with `other` arrays in the place of its own."""
+    """The series.npz that the original's series.py of `game` writes, with `other` replacing its arrays."""
     made = {name: np.array(p) if game == "carracing" else as_objects(p) for name, p in episodes(game).items()}
     arrays = {**made, **other}
     os.makedirs(path.parent, exist_ok=True)
@@ -47,7 +47,7 @@ def write(path, game="doom", **other):
 
 
 def write_pickle(path, name, stream):
-    """As `write` for Doom, with the pickle `stream` (bytes) as the data of the array `name`."""
+    """Like `write` for Doom, with the pickle `stream` (bytes) as the data of the array `name`."""
     write(path, **{name: None})
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open(f"{name}.npy", "w") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": (5,)})
@@ -137,13 +137,13 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path):
 
 
 def test_a_pickle_with_forged_pointers_is_refused(tmp_path):
-    """Made of nothing but NumPy's own names: its dtype denies that its field is of objects, so that bytes become pointers."""
+    """Uses only NumPy's own names: its dtype claims that its field is not of objects, so bytes would become pointers."""
     forged = Call(np.dtype, "V8", False, True).call
     dtype = type("", (), {"__reduce__": lambda self: (*forged, (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0))})()
     start = np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b")
     array = type("", (), {"__reduce__": lambda self: (*start, (1, (1,), dtype, False, b"A" * 8))})()
     trusting = pickle.loads(pickle.dumps(array))
-    assert trusting.dtype["a"].hasobject and not trusting.dtype.hasobject  # looking at trusting["a"][0] would crash
+    assert trusting.dtype["a"].hasobject and not trusting.dtype.hasobject  # reading trusting["a"][0] would crash
     path = write_pickle(tmp_path / "series.npz", "mu", pickle.dumps(as_objects([array] * 5)))
     with pytest.raises(UserError, match=r"series.npz has a pickled array mu .*it has an array of \|V8"):
         read_series(path)
@@ -257,7 +257,7 @@ def test_the_originals_series_is_never_overwritten(tmp_path, game):
 
 @pytest.mark.parametrize("game", GAMES)
 def test_our_recordings_are_read_by_the_originals_code(tmp_path, game):
-    """The loading of its vae_train.py and series.py, and what Doom's rnn_train.py does with an action."""
+    """Loading as in its vae_train.py and series.py, and the use of an action in Doom's rnn_train.py."""
     extract.main([game, "--scale", "smoke", "--episodes", "1", "--run-dir", str(tmp_path), "-n", "1"])
     (name,) = [name for name in os.listdir(tmp_path / "record") if name.endswith(".npz")]
     raw = np.load(tmp_path / "record" / name)

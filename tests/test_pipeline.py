@@ -176,7 +176,7 @@ def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
         result = json.load(file)
     assert result["temperature"] == {"carracing": 0.7, "doom": 1.15}[game]
     assert _film(tmp_path / "dream.mp4") == (256, 256, result["steps"][0])
-    if game == "carracing":  # without a reward it is scored by its road; what this V, hardly trained, decodes has none
+    if game == "carracing":  # without a reward it is scored by the road, which this hardly trained V does not decode
         assert result["steps"] == [80] * 3 and result["scores"] == [50.0] * 3 and result["on_road"] == [0.0] * 3
         with pytest.raises(UserError, match="needs 75"):
             evaluate.main([game, "--run-dir", folder, "-n", "1", "--world", "dream", "--max-steps", "74"])
@@ -186,12 +186,12 @@ def test_world_model_is_looked_at(run, capsys):
     game, folder = run
     command = [game, "--scale", "smoke", "--run-dir", folder, "--episodes", "1", "--threads", "1"]
     probe.main([*command, "--games", folder, "--recorded", "3"])
-    seen, dreams = (  # what this V, hardly trained, makes of dreams is grey
+    seen, dreams = (  # this hardly trained V decodes grey
         np.uint8(matplotlib.image.imread(os.path.join(folder, "probe", name))[::2, ::2, :3] * 255.0 + 0.5)
         for name in ("reconstructions.png", "dreams.png")
     )
     assert seen.shape == (2 * 64, 12 * 64, 3) and dreams.shape == (6 * 64, 12 * 64, 3)
-    held_out = list_episodes(os.path.join(folder, "record"))[-1]  # of four episodes the last is kept from training
+    held_out = list_episodes(os.path.join(folder, "record"))[-1]  # the last of four episodes is held out
     np.testing.assert_array_equal(seen[:64, -64:], load_episode(held_out, {"carracing": 3, "doom": 1}[game])[0][-1])
     with open(os.path.join(folder, "probe", "recorded.json")) as file:
         recorded = json.load(file)
@@ -205,7 +205,7 @@ def test_world_model_is_looked_at(run, capsys):
 
 
 def test_trained_agent_can_be_recorded_and_can_explore(run, tmp_path):
-    """With a share of 1 all is the random policy's; with half of it the agent's own actions come between."""
+    """With a share of 1 all actions are the random policy's; with a half they alternate with the agent's."""
     game, folder = run
     played = {}
     for share, count in (("0", 3), ("0.5", 1), ("1", 1)):
@@ -237,7 +237,7 @@ def test_impossible_exploration_is_refused(options):
 
 
 def test_a_second_round_has_the_episodes_of_the_first(run, tmp_path):
-    """--with: one recorded episode more, and the first run's beside it, for V and M to be trained on together."""
+    """--with: one more recorded episode, together with the first run's, to train V and M on."""
     game, folder = run
     command = [game, "--scale", "smoke", "--run-dir", str(tmp_path / "second"), "-n", "1", "--episodes", "1", "--with"]
     for _ in range(2):  # the second time there is nothing left to do
@@ -254,7 +254,7 @@ def test_a_second_round_has_the_episodes_of_the_first(run, tmp_path):
 
 
 def test_several_searches_share_v_and_m(run):
-    """A second search at another temperature, named, and the means of the first."""
+    """A second, named search at another temperature, and the means of the first."""
     game, folder = run
     short = ["--max-steps", "10"] if game == "carracing" else ["--dream-max-steps", "20"]
     options = [game, "--scale", "smoke", "--run-dir", folder, "-n", "1", *short]

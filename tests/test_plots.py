@@ -1,4 +1,4 @@
-"""history.py: the table and the picture of training histories, the authors' and ours."""
+"""history.py: the table and the picture of training histories, the authors' and this project's."""
 
 import json
 import re

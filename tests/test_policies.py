@@ -1,4 +1,4 @@
-"""The random policies: what they draw, and how often."""
+"""The random policies: the distributions of their actions and of how long they hold them."""
 
 from dataclasses import replace
 
@@ -19,12 +19,12 @@ def test_the_cars_extraction_policy_is_a_random_controller_on_noise():
         acts.append([act(t) for t in range(20)])
     acts = np.array(acts)
     assert acts.dtype == np.float32 and acts.shape == (400, 20, 3)
-    rng = np.random.default_rng(17)  # the same episode once more, written out
+    rng = np.random.default_rng(17)  # the same episode, computed step by step
     scale, weights, bias = rng.uniform(0, 0.01), rng.standard_cauchy((3, 32)), rng.standard_cauchy(3)
     steer, gas, brake = np.tanh(scale * (weights @ rng.standard_normal(32) + bias))
     np.testing.assert_allclose(acts[17, 0], [steer, (gas + 1) / 2, np.clip(brake, 0, 1)], rtol=1e-5)
     spread = acts[:, :, 0].std(axis=1)
-    # Cauchy: |W z| / s is typically some 40, seldom hundreds. Most episodes hardly steer, some throw the wheel about.
+    # Cauchy: |W z| / s is typically some 40, seldom hundreds. Most episodes hardly steer, some steer hard.
     assert 0.05 < np.median(spread) < 0.4 and 0.02 < (spread > 0.6).mean() < 0.3
     assert abs(acts[..., 1].mean() - 0.5) < 0.02 and abs((acts[..., 2] == 0).mean() - 0.5) < 0.05
 
@@ -69,7 +69,7 @@ def test_uniform_policies_fill_the_action_space():
 
 @pytest.mark.parametrize("share", [0, 0.3, 1])
 def test_exploration_takes_its_share_of_the_steps(share):
-    """In turns of 1 to record_hold frames, whose actions are the random policy's; elsewhere NaN leaves the agent alone."""
+    """The random policy's actions in stretches of 1 to record_hold frames; elsewhere NaN, so that the agent acts."""
     game = replace(DOOM, record_hold=20)
     force = exploration(game, np.random.default_rng(0), share)
     actions = np.array([force(t) for t in range(20_000)])

@@ -1,4 +1,4 @@
-"""Population rollouts: the same episode however it is dreamed, and the same survival as a plain NumPy account of the dream."""
+"""Population rollouts: the same episode in any batch, and the same survival as in a plain NumPy dream."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ GAME = config.scaled("doom")
 
 
 def _small(temperature=1.0, max_steps=300, z_size=4, precision="float32"):
-    """(Controller, Dream) of a small M in which some die soon and some late, later still where their controllers differ."""
+    """(Controller, Dream) of a small M whose dreams end early or late, depending also on the controller."""
     rng = np.random.default_rng(3)
     rnn = MDNRNN(z_size, 1, 16, 5, predict_restart=True)
     rnn.cell.set_weights([rng.normal(0, 0.4, weight.shape) for weight in rnn.cell.get_weights()])
@@ -68,17 +68,17 @@ def test_episode_does_not_depend_on_its_company(precision):
 
 
 FLAGS = Path("/proc/cpuinfo").read_text().split()
-# What oneDNN can be told to compute as, XLA's name for it, and whether this processor has more than that.
+# Instruction sets: oneDNN's name, XLA's name, and whether this processor has more than that.
 OLDER = {"SSE41": ("SSE4_2", "avx" in FLAGS), "AVX": ("AVX", "avx2" in FLAGS), "AVX2": ("AVX2", "avx512f" in FLAGS)}
 
 
 def _as_older(instruction_set):
-    """The environment in which a process computes as on a processor that has no more than `instruction_set`."""
+    """Environment variables with which a process computes as on a processor without anything newer."""
     return {"ONEDNN_MAX_CPU_ISA": instruction_set, "XLA_FLAGS": f"--xla_cpu_max_isa={OLDER[instruction_set][0]}"}
 
 
 def _four_ways(*arguments, environment=None):
-    """What tests/four_ways.py says on stderr of its matrix products, on two ranks: their lines, each once."""
+    """The distinct lines about matrix products that tests/four_ways.py prints on stderr, on two ranks."""
     done = run_script("tests/four_ways.py", *arguments, ranks=2, environment=environment)
     lengths = json.loads(done.stdout)
     assert len(set(lengths)) > 8 and min(lengths) < 110 and max(lengths) == 120
@@ -93,20 +93,20 @@ def test_one_episode_four_ways_on_an_older_processor(instruction_set):
 
 @pytest.mark.parametrize("precision", sorted({"float32", machine.fast_precision()}))
 def test_one_episode_four_ways(precision):
-    """The same with all that this processor has."""
+    """The same with this processor's full instruction set."""
     assert not _four_ways(precision)
 
 
 @pytest.mark.skipif("avx2" not in FLAGS, reason="the processor has no AVX2, whose products do")
 def test_products_that_depend_on_their_rows_are_noticed():
-    """AVX2's do in these sizes. Then all products have 64 rows, and dreams are the same as ever."""
+    """With AVX2 results differ between these sizes. All products then have 64 rows, and dreams stay the same."""
     assert _four_ways("float32", 2, 8, 20, 64, environment=_as_older("AVX2")) == {
         "this processor's matrix products depend on their number of rows: all have 64, for the same dreams, more slowly"
     }
 
 
 def _numpy_survival(dream, controller, params, count):
-    """Lengths of `count` dreams by the article's rules in float64, with NumPy's own noise."""
+    """Lengths of `count` dreams by the article's rules, in float64 with NumPy's random numbers."""
     rng, rnn, t = np.random.default_rng(11), dream.rnn, dream.temperature
     kernel, recurrent, bias, head, head_bias = (
         np.float64(weight) for weight in [*rnn.cell.get_weights(), *rnn.output_layer.get_weights()]
@@ -140,7 +140,7 @@ def _numpy_survival(dream, controller, params, count):
     [(0.5, "float32"), (1.0, "float32"), pytest.param(1.0, "bfloat16", marks=needs_bfloat16), (1.3, "float32")],
 )
 def test_survival_is_that_of_a_plain_account_of_the_dream(temperature, precision):
-    """Mean survival over 2,000 dreams each: the 99% intervals meet."""
+    """Mean survival over 2,000 dreams each: the 99% intervals overlap."""
     count = 2000
     controller, dream = _small(temperature, precision=precision)
     params = _params(controller, 1)
@@ -154,7 +154,7 @@ def test_survival_is_that_of_a_plain_account_of_the_dream(temperature, precision
 
 @pytest.mark.parametrize("name", ["doom", "carracing", "pendulum"])
 def test_kernel_says_what_m_says(name, request):
-    """One step of the kernel against MDNRNN.step: state, reward, death, and a z that M's own mixture holds for likely."""
+    """One step of the kernel against MDNRNN.step: state, reward, death, and a z that is distributed as M's mixture."""
     run = request.getfixturevalue({"doom": "doom_run", "carracing": "car_run", "pendulum": "pendulum_run"}[name])
     game = config.scaled(name)
     dream = load_dream(str(run), game)
@@ -181,7 +181,7 @@ def test_kernel_says_what_m_says(name, request):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_row_has_the_same_bits_in_any_batch(precision):
-    """At Doom's size: any place, any neighbours, any number of rows, through Dream.step."""
+    """At Doom's size, through Dream.step: a row's result does not depend on its place, the other rows or their number."""
     rng, rnn = np.random.default_rng(0), MDNRNN(64, 1, 512, 5, predict_restart=True)
     dream = Dream(rnn, (rng.normal(0, 1, (30, 64)), np.full((30, 64), -2.0)), 1.15, 2100, 1.0, precision)
     controller = Controller("doom")
@@ -233,7 +233,7 @@ def test_dream_of_the_car_lasts_to_its_end(car_run):
 
 
 def test_a_population_sums_the_rewards_that_m_predicts(pendulum_run):
-    """As the environment hands them out, step by step."""
+    """As the environment returns them, step by step."""
     game = config.scaled("pendulum")
     dream = load_dream(str(pendulum_run), game, max_steps=30)
     controller = Controller(game, rnn=dream.rnn)

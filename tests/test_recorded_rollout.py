@@ -1,4 +1,4 @@
-"""CarRacing step by step as it was recorded once: whoever makes it faster must change nothing that an agent sees or gets."""
+"""CarRacing against a recorded rollout: optimizations must not change what an agent sees or gets."""
 
 import hashlib
 import platform

@@ -1,4 +1,4 @@
-"""What our worlds show in the `legacy` preprocessing beside the frames that the authors published: colours, and the car."""
+"""Frames of our games with `legacy` preprocessing against the frames that the authors published: colours, and the car."""
 
 from collections import Counter
 
@@ -13,8 +13,8 @@ from env.policies import extraction_policy, play
 
 needs_frames = needs_released("frames", "github.com/worldmodels/worldmodels.github.io, demo/cardata and demo/doomdata")
 GRASS, LIGHT_GRASS = (101, 203, 101), (101, 228, 101)
-ROAD = {(101, 101, 101), (104, 104, 104), (106, 106, 106)}  # what is touched, and two shades of what is not
-# Where nothing in view is as bright as a kerb, that code's preprocessing stretches the colours until the grass is.
+ROAD = {(101, 101, 101), (104, 104, 104), (106, 106, 106)}  # touched tiles, and two shades of untouched ones
+# Where no kerb is in view, that code's preprocessing stretches the colours until the grass is as bright as a kerb.
 STRETCHED_GRASS, STRETCHED_LIGHT_GRASS = (113, 226, 113), (113, 254, 113)
 STRETCHED_ROAD = {(113, 113, 113), (116, 116, 116), (118, 118, 118)}
 OUTSIDE = (255, 255, 255)
@@ -34,7 +34,7 @@ def released():
 
 @pytest.fixture(scope="module")
 def ours():
-    """Frames (N,64,64,3) of the first moment, and of driving straight on from the start, on twelve tracks."""
+    """Frames (N,64,64,3) of the first step, and of driving straight on from the start, on twelve tracks."""
     world = env.make(GAMES["carracing"], preprocess="legacy")
     frames = []
     for seed in range(12):
@@ -48,7 +48,7 @@ def ours():
 
 
 def _colors(frame):
-    """The colours of 100 pixels and more, the most frequent first."""
+    """The colours with 100 pixels or more, the most frequent first."""
     return [color for color, count in Counter(map(tuple, frame.reshape(-1, 3).tolist())).most_common() if count >= 100]
 
 

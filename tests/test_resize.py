@@ -1,4 +1,4 @@
-"""The resizes of the games' own sizes against Pillow, which they must equal byte for byte."""
+"""The resizes of the games' frame sizes, byte for byte against Pillow."""
 
 import numpy as np
 import pytest

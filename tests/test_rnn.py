@@ -1,4 +1,4 @@
-"""M: the published network, its likelihood, its temperature, and that stepping it is the same as running it over a sequence."""
+"""M: the published network, its likelihood, its temperature, and single steps against whole sequences."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def car():
 
 
 def sequences(model, batch=3, steps=12):
-    """Random (z, action, restart) for `model`; an episode begins in the middle of the first two rows."""
+    """Random (z, action, restart) for `model`; in the first two rows an episode starts in the middle."""
     rng = np.random.default_rng(0)
     z = rng.normal(size=(batch, steps, model.z_size)).astype(np.float32)
     action = rng.normal(size=(batch, steps, model.action_size)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_restart_forgets_what_was_before(doom):
 
 
 def test_state_is_that_of_keras(car):
-    """(h, c), each (B,H), zeros at first; h is what the layer of a keras.layers.LSTM with the same weights puts out."""
+    """(h, c), each (B,H), zeros at first; h is the output of a keras.layers.LSTM with the same weights."""
     import keras
 
     z, action, _ = sequences(car)
@@ -84,7 +84,7 @@ def test_state_is_that_of_keras(car):
 
 
 def test_gradient_is_that_of_automatic_differentiation(doom):
-    """The written-out gradient of the loop against TensorFlow's, through the steps of the cell, with restarts and a state."""
+    """The explicit gradient of the loop against TensorFlow's through the cell's steps, with restarts and a state."""
     import tensorflow as tf
 
     z, action, restart = (part[:, :7] for part in sequences(doom))
@@ -141,7 +141,10 @@ def test_samples_follow_the_temperature(car, temperature):
     """10^5 samples: weights are softmax(logits / t), each Gaussian's variance is sigma^2 * t. Bounds: 5 standard errors."""
     from rnn.head import Prediction
 
-    count, mean = 100_000, np.array([-400, -200, 0, 200, 400], np.float32)  # so far apart that each sample tells its Gaussian
+    count, mean = (
+        100_000,
+        np.array([-400, -200, 0, 200, 400], np.float32),
+    )  # far enough apart to identify each sample's Gaussian
     logits, sigma = np.array([0.5, -0.3, 1, 0, -1], np.float32), np.array([0.5, 1, 2, 3, 4], np.float32)
     params = Prediction(*(np.tile(array, (1, 1)) for array in (logits, mean, np.log(sigma))), None)
     samples = car.mixture(params, temperature).sample(count, seed=1).numpy()[:, 0]

@@ -1,4 +1,4 @@
-"""The way from recorded episodes to M: the series, the sequences cut from it, the loss, and a training that is stopped."""
+"""From recorded episodes to M: the series, the sequences cut from it, the loss, and resuming a training."""
 
 import json
 import os
@@ -230,7 +230,7 @@ def test_an_episode_ends_where_the_game_says_so_before_its_longest(run, tmp_path
 
 
 def test_loss_carries_the_state_and_weighs_restarts(run):
-    """The loss of two chunks in a row is that of the whole in NumPy; what is padded does not count."""
+    """The loss of two consecutive chunks is that of the whole in NumPy; padding does not count."""
     from rnn.batches import Series
     from rnn.rnn import MDNRNN
     from rnn.teacher import Teacher
@@ -263,7 +263,7 @@ def test_loss_carries_the_state_and_weighs_restarts(run):
 # bfloat16 has 8 bits
 @pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), pytest.param("bfloat16", 0.02, marks=needs_bfloat16)])
 def test_gradient_from_a_carried_state_is_that_of_automatic_differentiation(run, precision, tolerance):
-    """Of TFP's mixture and the cell's steps, from the state that the chunk before left; for the car as well, which could."""
+    """Against TFP's mixture and the cell's steps, from the state after the previous chunk; for the car too."""
     import keras
     import tensorflow as tf
 
@@ -374,7 +374,7 @@ def test_m_learns_a_world_of_which_the_next_step_is_known():
 
 
 def test_m_learns_the_reward_and_the_next_action():
-    """A row's actions change their sign at each step, and the reward is three times the action: both can be foretold."""
+    """A row's actions change their sign at each step, and the reward is three times the action: both can be predicted."""
     import keras
 
     from rnn.rnn import MDNRNN
@@ -433,7 +433,7 @@ def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
     weights = trained(tmp_path / kind, "--start", str(tmp_path / f"given.{kind}"))
     for weight, expected in zip(weights, given.trainable_weights, strict=True):
         np.testing.assert_allclose(weight, expected, atol=1e-4)
-    with pytest.raises(UserError, match="made with start"):  # another training than the one that is there
+    with pytest.raises(UserError, match="made with start"):  # another training than the existing one
         trained(tmp_path / kind)
     with pytest.raises(UserError, match="nothing.json, which is no file"):
         trained(tmp_path / kind, "--start", str(tmp_path / "nothing.json"))

@@ -1,4 +1,4 @@
-"""The house's order: what may import what, and that setup.py, requirements.lock and the Makefile agree with each other."""
+"""The order of imports, and that setup.py, requirements.lock and the Makefile agree with each other."""
 
 import ast
 import re
@@ -15,11 +15,11 @@ from config import GAMES, SCALES
 from world_models import FLAT
 
 ROOT = Path(__file__).parent.parent
-# Data flows to the right. A room imports from itself and from what is left of it; bench and tests may import anything.
-ROOMS = ["config", "job", "original", "env", "vae", "rnn", "dream", "doomrnn", "controller", "scripts"]
-# Two files of `original` turn whole runs into the authors' folders and back: they come last.
+# Modules in the order of imports: each imports only from itself and from earlier ones. bench and tests may import anything.
+ORDER = ["config", "job", "original", "env", "vae", "rnn", "dream", "doomrnn", "controller", "scripts"]
+# Two files of `original` convert whole runs, so they come last.
 SCRIPTS = ["history", "extract", "train", "evaluate", "probe", "original/convert", "original/export"]
-RANK = {room: rank for rank, room in enumerate(ROOMS)} | dict.fromkeys(SCRIPTS, len(ROOMS) - 1)
+RANK = {module: rank for rank, module in enumerate(ORDER)} | dict.fromkeys(SCRIPTS, len(ORDER) - 1)
 
 
 def imported_modules(source, package=""):
@@ -33,25 +33,26 @@ def imported_modules(source, package=""):
             yield package if node.level else node.module
 
 
-def imports_to_the_right(room, source):
-    """The names in `source`, a file of `room`, that are not to the left of it, with what no room may import."""
-    names = {name.removeprefix("world_models.").replace(".", "/") for name in imported_modules(source, package=room)}
+def imports_of_later(module, source):
+    """The names that `source`, a file of `module`, imports although they come later, or are bench or tests."""
+    names = {name.removeprefix("world_models.").replace(".", "/") for name in imported_modules(source, package=module)}
     names = {name if name in SCRIPTS else name.split("/")[0] for name in names}
-    return {name for name in names if RANK.get(name, -1) > RANK[room] or name in ("bench", "tests")}
+    return {name for name in names if RANK.get(name, -1) > RANK[module] or name in ("bench", "tests")}
 
 
-def files_of(room):
-    file = ROOT / f"{room}.py"
-    files = [file] if file.exists() else sorted((ROOT / room).glob("**/*.py"))
-    return [file for file in files if room in SCRIPTS or str(file.relative_to(ROOT).with_suffix("")) not in SCRIPTS]
+def files_of(module):
+    file = ROOT / f"{module}.py"
+    files = [file] if file.exists() else sorted((ROOT / module).glob("**/*.py"))
+    return [file for file in files if module in SCRIPTS or str(file.relative_to(ROOT).with_suffix("")) not in SCRIPTS]
 
 
-@pytest.mark.parametrize("room", [*ROOMS[:-1], *SCRIPTS])
-def test_rooms_import_only_from_their_left(room):
-    assert files_of(room), f"{room} has no file"
-    for file in files_of(room):
-        found = imports_to_the_right(room, file.read_text())
-        assert found == ({"env"} if room == "config" else set()), file  # config.GAMES is looked up in env when it is asked for
+@pytest.mark.parametrize("module", [*ORDER[:-1], *SCRIPTS])
+def test_modules_import_only_from_earlier_ones(module):
+    assert files_of(module), f"{module} has no file"
+    for file in files_of(module):
+        found = imports_of_later(module, file.read_text())
+        # config.GAMES is looked up in env when it is first used
+        assert found == ({"env"} if module == "config" else set()), file
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,16 @@ def test_rooms_import_only_from_their_left(room):
         "import os, rnn.series",
     ],
 )
-def test_an_import_to_the_right_is_found(source):
-    assert imports_to_the_right("vae", source)
+def test_an_import_of_a_later_module_is_found(source):
+    assert imports_of_later("vae", source)
 
 
-def test_imports_to_the_left_and_of_libraries_pass():
+def test_imports_of_earlier_modules_and_of_libraries_pass():
     source = (
         "import keras\nfrom world_models import config\nfrom world_models.env import record\n"
         "from . import vae\nfrom .vae import ConvVAE\nfrom train_tools import x"
     )
-    assert imports_to_the_right("vae", source) == set()
+    assert imports_of_later("vae", source) == set()
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def metadata(monkeypatch):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """What `pip install .` would install: a folder that has world_models/."""
+    """The result of `pip install .`: a folder with world_models/."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     ignore = shutil.ignore_patterns(".*", "runs", "build", "pretrained", "docs", "__pycache__", "*.egg-info")
     shutil.copytree(ROOT, source / "checkout", ignore=ignore)
@@ -99,7 +100,7 @@ def installed(tmp_path_factory):
 
 def test_every_module_is_installed(installed):
     ours = [file.relative_to(ROOT) for file in ROOT.glob("*.py") if file.name != "setup.py"]
-    ours += [file.relative_to(ROOT) for room in FLAT if room != "config" for file in (ROOT / room).glob("**/*.py")]
+    ours += [file.relative_to(ROOT) for module in FLAT if module != "config" for file in (ROOT / module).glob("**/*.py")]
     names = {file.relative_to(installed).as_posix() for file in installed.glob("**/*.py")}
     assert names == {f"world_models/{name}" for name in ("__init__.py", *map(str, ours))}
 
@@ -119,7 +120,7 @@ assert config.MINE and env.MINE and world_models.config.GAMES
 
 @pytest.mark.parametrize("where", ["checkout", "installed"])
 def test_a_project_may_have_its_own_config_and_env(where, installed, pendulum_run, tmp_path):
-    """Python's path ends with ours, as after `make install` (the checkout) and after `pip install .`."""
+    """Our folder is last in Python's path, as after `make install` (the checkout) and after `pip install .`."""
     for name in ("env", "legacy"):
         (tmp_path / name).mkdir()
     for file in ("config.py", "train.py", "env/__init__.py", "legacy/__init__.py"):

@@ -1,4 +1,4 @@
-"""train.py as users start it: under a real mpirun, killed and started again, with the original's options, with bad input."""
+"""train.py as users start it: under a real mpirun, killed and resumed, with the original's options, with bad input."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from job.seeds import episode_seeds
 
 
 def _copy(run, folder):
-    """A run directory with the models of `run` and nothing else."""
+    """A run directory with only the models of `run`."""
     folder.mkdir()
     for stage in ("vae", "rnn"):
         (folder / stage).symlink_to(run / stage)
@@ -71,9 +71,9 @@ def _commands(car, doom):
 
 @pytest.fixture(scope="module")
 def two_ranks(car_run, doom_run, tmp_path_factory):
-    """What two ranks print, and the run directories that they leave; the second one's processor is fast with bfloat16.
+    """The output of two ranks, and their run directories. The second rank's processor seems to prefer bfloat16.
 
-    One start of TensorFlow serves all that they do.
+    All their work shares one start of TensorFlow.
     """
     folder = tmp_path_factory.mktemp("two")
     runs = _copy(car_run, folder / "car"), _copy(doom_run, folder / "doom")
@@ -84,7 +84,7 @@ def two_ranks(car_run, doom_run, tmp_path_factory):
 
 
 def test_any_number_of_workers_writes_the_same(car_run, doom_run, two_ranks, tmp_path):
-    """One process that was not started under mpirun, and two that were. Three go on with the search that is killed below."""
+    """One process not started under mpirun, and two that were. Three resume the search that is killed below."""
     one = _copy(car_run, tmp_path / "car"), _copy(doom_run, tmp_path / "doom")
     for _, *arguments in _commands(*one):
         train.main([*arguments, "--precision", "float32", "-n", "1"])
@@ -97,7 +97,7 @@ def test_any_number_of_workers_writes_the_same(car_run, doom_run, two_ranks, tmp
 
 
 def test_ranks_on_different_processors_use_the_arithmetic_of_the_first(two_ranks):
-    """In the real world, in the dream, and where the agent is scored."""
+    """In the real game, in the dream, and in the evaluation."""
     told = [line for line in two_ranks[0].splitlines() if line.startswith("given")]
     assert told == [f"given {[['float32'] * 3] * 2}"]
 
@@ -106,7 +106,7 @@ LONGER = ("--generations", 5, "--episodes", 16, "--dream-max-steps", 1000)
 
 
 def test_killed_run_goes_on_as_if_it_had_not_been(doom_run, tmp_path):
-    """With two processes until then and three from then on, as if there had been one."""
+    """With two processes before that and three after it, as if one had run without interruption."""
     command = ("train.py", "doom", "--scale", "smoke", *LONGER, "--run-dir")
     whole, killed = _copy(doom_run, tmp_path / "whole"), _copy(doom_run, tmp_path / "killed")
     train.main([*map(str, command[1:]), str(whole), "-n", "1"])
@@ -181,7 +181,7 @@ def test_seeds_of_more_episodes_begin_with_those_of_fewer():
 
 
 def _refused(*arguments, ranks=0):
-    """The one sentence on stderr that bad input gets."""
+    """The single sentence on stderr for bad input."""
     done = run_script("train.py", *arguments, ranks=ranks, check=False)
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]

@@ -1,4 +1,4 @@
-"""V: the published network and loss, the shuffled stream of frames, and a training that goes on where it was stopped."""
+"""V: the published network and loss, the shuffled stream of frames, and resuming a training."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TRAIN = ("carracing", "--scale", "smoke", "--batch-size", "10")
 
 
 def record(folder, lengths, action_size=3):
-    """A record/ of episodes with a bar that moves; frame t of episode e has e in its first pixel and t in its second."""
+    """A record/ of episodes with a moving bar; frame t of episode e has e in its first pixel and t in its second."""
     os.makedirs(folder / "record", exist_ok=True)
     for e, length in enumerate(lengths):
         rng = np.random.default_rng(e)
@@ -147,7 +147,7 @@ def test_layers_are_kerass_and_so_are_their_gradients(ours, kerases, filters, si
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), pytest.param("bfloat16", 0.2, marks=needs_bfloat16)])
 def test_gradients_in_training_are_those_of_kerass_layers(precision, tolerance):
-    """Of all weights. Without training the layers are Keras's own, which in bfloat16 are 12% off for the last bias."""
+    """For all weights. Outside training the layers are Keras's, whose gradient of the last bias is 12% off in bfloat16."""
     import tensorflow as tf
 
     from vae.vae import ConvVAE
@@ -185,7 +185,7 @@ def test_adam_is_kerass():
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.001])
 def test_loss_is_the_published_one(tolerance):
-    """Squared errors summed over an image, KL with its floor for each image, both averaged over the batch, in float64."""
+    """The sum of squared errors, and KL with its floor, of each image, averaged over the batch, in float64."""
     from vae.vae import ConvVAE
 
     model = ConvVAE(32, kl_tolerance=tolerance)
@@ -201,7 +201,7 @@ def test_loss_is_the_published_one(tolerance):
 
 
 def test_v_can_begin_with_the_mean_color():
-    """Its first pictures are then of that colour, nearly; else they are grey."""
+    """Its first pictures then have nearly that colour; otherwise they are grey."""
     import keras
 
     from vae.vae import ConvVAE
@@ -345,7 +345,7 @@ def spoil(folder, kind, number):
 
 @pytest.mark.parametrize("kinds", [["empty", "truncated", "shape"], ["content"]], ids="-".join)
 def test_bad_episodes_are_named_and_can_be_skipped(recorded, tmp_path, kinds, capsys):
-    """Each alone is named; all of those that their headers betray are skipped together, and so is one that they do not."""
+    """Each alone is named. Those with bad headers are skipped together, and so is one with good headers."""
     together = copy_of(recorded, tmp_path / "together")
     for number, kind in enumerate(kinds, 1):
         alone = copy_of(recorded, tmp_path / kind)
