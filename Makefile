@@ -1,9 +1,9 @@
-# make run       the whole pipeline, from recording to a video of the trained agent; the same command resumes it
+# make run       the whole pipeline, from recording to a video of the trained agent; run it again to resume it
 #                GAME=carracing|doom|...  SCALE=smoke|quick|paper  RUN=runs/GAME  SEED=0
 # make test      the tests, on two cores; ARGS="-k name" for some of them, ARGS="-n 8" on eight
 # make lint      ruff
-# make install   what the others share: .venv with everything in it; PYTHON=/path/to/python chooses the Python
-# make clean     removes .venv and caches; runs/ and pretrained/ stay
+# make install   installs everything into .venv, as the others do first; PYTHON=/path/to/python chooses the Python
+# make clean     removes .venv and caches, but not runs/ and pretrained/
 
 GAME = carracing
 SCALE = quick
@@ -11,14 +11,14 @@ RUN = runs/$(GAME)
 SEED = 0
 ARGS =
 
-# mpirun starts `python` by its name, and box2d-py's build starts `swig`: both must be those of .venv.
+# mpirun starts `python`, and box2d-py's build starts `swig`, by name: both must be those of .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: help run test lint install clean
 help:
 	@sed '/^$$/,$$d; s/^# //' Makefile
 
-# The scripts that share their work start themselves under mpirun, one process a core.
+# Scripts that run in parallel start themselves under mpirun, with one process a core.
 run: install
 	python extract.py $(stage)
 	python -m vae.train $(stage)

@@ -1,7 +1,7 @@
-"""Score a trained agent over fixed seeds, in the real world or in a dream, beside the published figures.
+"""Score a trained agent over fixed seeds, in the real game or in a dream, beside the published figures.
 
-Writes runs/GAME/evaluate/WORLD-SPLIT.json and .png (a histogram). Choose between agents on --split validation; the default
-split, test, has seeds that chose nothing.
+Writes runs/GAME/evaluate/WORLD-SPLIT.json and .png (a histogram). Use --split validation to choose between agents. The default
+split, test, is for final scores only.
 """
 
 import os
@@ -32,11 +32,11 @@ def _parse(argv):
     command_line = CommandLine(__doc__, "dream")
     workers.add_option(command_line)
     add = command_line.add
-    add("--episodes", type=int, default=100, help="how many (default: 100)")
-    add("--world", choices=("real", "dream"), default="real", help="where (default: real)")
-    add("--split", choices=("test", "validation"), default="test", help="which seeds (default: test)")
+    add("--episodes", type=int, default=100, help="episodes to play (default: 100)")
+    add("--world", choices=("real", "dream"), default="real", help="where to play: the real game, or M's dream (default: real)")
+    add("--split", choices=("test", "validation"), default="test", help="which seeds to play (default: test)")
     add("--pretrained", action="store_true", help="the agent that comes with this repository, instead of --run-dir's")
-    add("--baseline", action="store_true", help="also play the random policies on the same seeds (real world only)")
+    add("--baseline", action="store_true", help="also play the random policies on the same seeds (real game only)")
     add("--max-steps", type=int, help="real steps after which an episode is cut (default: the game's)")
     add_name_option(command_line)
     add(
@@ -47,7 +47,7 @@ def _parse(argv):
     add("--json", metavar="FILE", help="also write the results here")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     command_line.add_world_options()
-    command_line.add_precision_option("what V encodes in, and M dreams in")
+    command_line.add_precision_option("arithmetic of V's encoder and M's dreams")
     add_legacy_options(command_line, "the controller to play, in the format of best.json, instead of the best one")
     game, args = command_line.parse(argv)
     if args.legacy and args.pretrained:
@@ -63,7 +63,7 @@ def _parse(argv):
     args.output = args.run_dir
     if args.pretrained:
         args.run_dir = os.path.join("pretrained", game.name)
-    if args.dream_temperature is None:  # that in which C learned
+    if args.dream_temperature is None:  # the one in which C learned
         learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
         game = replace(game, dream_temperature=learned.get("dream_temperature", game.dream_temperature))
     if args.max_steps is None:

@@ -1,9 +1,9 @@
-"""Training histories over each other: a table at equal generations, and a picture by generation and by hours or core-hours.
+"""Compare training histories: a table at equal generations, and a picture by generation and by hours or core-hours.
 
     python history.py runs/GAME/controller/hist.json theirs/hist.json --out curves.png
 
-A file is what train.py writes, the original's or this one (controller.training): hist.json, a row a generation, or
-hist_best.json, a row for each evaluation of the CMA mean. Its rows tell which.
+A file is a hist.json, with a row for each generation, or a hist_best.json, with a row for each evaluation of the CMA mean, as
+the original's train.py and this project's write them. The rows tell which of the two it is.
 """
 
 import argparse
@@ -16,15 +16,15 @@ from world_models.config import UserError
 from world_models.job.command import Parser, run_script
 from world_models.job.rundir import Atomic, read_json
 
-GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # of the table
-NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, each before its number
+GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # rows of the table
+NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, each followed by its number
 
 
 def main(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", metavar="FILE", nargs="+", help="hist.json and hist_best.json files, the original's or ours")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="hist.json and hist_best.json files, of any training run")
     parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to draw")
-    parser.add_argument("--cores", metavar="N", type=int, nargs="+", help="of each run, or of all: compare by core-hours")
+    parser.add_argument("--cores", metavar="N", type=int, nargs="+", help="cores of each run, or of all: compare by core-hours")
     args = parser.parse_args(argv)
     print(compare(args.files, args.out, args.cores))
 
@@ -33,8 +33,8 @@ def main(argv=None):
 class History:
     """N rows of a file. generations, hours and scores are (N,) float64.
 
-    hours: on the clock, or, where the cores are known, core-hours.
-    scores: the population's mean, with its deviation in deviations (N,); or the CMA mean's score, and deviations is None.
+    hours: wall-clock hours, or core-hours where the cores are known.
+    scores: the population's mean, with its standard deviation in deviations (N,); or the CMA mean's, with deviations None.
     """
 
     path: str
@@ -44,7 +44,7 @@ class History:
     deviations: np.ndarray | None
 
     def row(self, generation):
-        """The number of the row nearest to `generation`; None where that is over half the usual distance of rows away."""
+        """The number of the row nearest to `generation`; None where it is further away than half the usual spacing of rows."""
         distances = np.abs(self.generations - generation)
         nearest = int(np.argmin(distances))
         usual = np.median(np.diff(self.generations)) if len(distances) > 1 else 0
@@ -54,7 +54,7 @@ class History:
 def read_history(path, cores=1):
     """The History in `path`, its hours times `cores`.
 
-    Raises UserError, naming the file, where it is missing or not that of a training run.
+    Raises UserError, naming the file, where it is missing or not a training history.
     """
     if not os.path.exists(path):
         raise UserError(f"{path} is missing: give hist.json or hist_best.json files of training runs")
@@ -68,7 +68,7 @@ def read_history(path, cores=1):
         raise UserError(f"{path} has rows of hist.json and of hist_best.json: give one file for each")
     evaluations = kinds == {"hist_best"}
     generations, seconds, *_ = columns = np.array([row[:2] + row[3::2] if evaluations else row for row in rows], float).T
-    # A log axis has no place for the 0 of a first generation that took less than a second.
+    # A log axis cannot show the 0 of a first generation that took less than a second.
     hours = np.maximum(seconds, 1) / 3600 * cores
     if evaluations:
         return History(path, generations, hours, columns[3], None)
@@ -76,7 +76,7 @@ def read_history(path, cores=1):
 
 
 def _kind(path, number, row):
-    """Which file a row is of, "hist" or "hist_best". Raises UserError where it is of neither."""
+    """Which file a row belongs to, "hist" or "hist_best". Raises UserError where it is neither."""
     if isinstance(row, list) and len(row) == 10 and row[2::2] == NAMES:
         kind, values = "hist_best", row[:2] + row[3::2]
     elif isinstance(row, list) and len(row) == 9:
@@ -90,7 +90,7 @@ def _kind(path, number, row):
 
 
 def labels(paths):
-    """For each path its last parts, as many for all as tell them apart."""
+    """The last parts of each path, as many as are needed to distinguish all of them."""
     parts = [Path(path).parts for path in paths]
     for count in range(1, max(map(len, parts))):
         short = ["/".join(part[-count:]) for part in parts]
@@ -100,9 +100,9 @@ def labels(paths):
 
 
 def table(histories, unit="hours"):
-    """Lines of text: scores and hours at GENERATIONS, a column for each History; another generation in brackets.
+    """Lines of text: scores and hours at GENERATIONS, a column for each History; a nearby generation is in brackets.
 
-    unit: what to call the hours, "hours" or "core-hours".
+    unit: the name of the hours, "hours" or "core-hours".
     """
     names = labels([history.path for history in histories])
     what = ["CMA mean" if history.deviations is None else "mean of the population" for history in histories]
@@ -125,9 +125,9 @@ def _cell(history, generation):
 
 
 def draw(histories, unit="hours"):
-    """A matplotlib Figure: scores by generation and by `unit`, with a band of one deviation where there is a population.
+    """A matplotlib Figure: scores by generation and by `unit`, with a band of one standard deviation for populations.
 
-    The two files of one run have one colour.
+    The two files of one run have the same colour.
     """
     from matplotlib.figure import Figure
 
@@ -161,9 +161,9 @@ def _run(history):
 def compare(paths, out, cores=None):
     """Draw the histories in `paths` into the picture `out`, and return their table.
 
-    cores: those of each run, or one number for all, to compare by core-hours.
-    Raises UserError for a file that is no history, for an `out` that cannot be written or is no kind of picture, and for cores
-    that are not as many as there are files, or below 1.
+    cores: a number for each history, or one number for all, to compare by core-hours.
+    Raises UserError for a file that is not a history, for an `out` that cannot be written or is not a picture's name, and for
+    numbers of cores below 1 or of another length.
     """
     from matplotlib.backend_bases import FigureCanvasBase
 
