@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.command import Parser, run_script
 from world_models.job.rundir import Atomic, read_json

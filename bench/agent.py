@@ -4,9 +4,9 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
-from world_models.job import machine
 
 from world_models import config
+from world_models.job import machine
 
 PROCESSES = 2
 PLAIN_LOOP, FLOAT32, OURS = "plain loop", "train.py's, --precision float32", "train.py's, --precision auto"
@@ -44,6 +44,7 @@ def _work():
 def _models():
     """The Game, and untrained V and M, which cost the same as trained ones."""
     import keras
+
     from world_models.rnn.rnn import MDNRNN
     from world_models.vae.vae import ConvVAE
 

@@ -18,6 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+
 from world_models.bench.measure import rates, ratio, report, table
 from world_models.config import GAMES
 from world_models.job.command import run_script
@@ -80,6 +81,7 @@ def main(argv=None):
 def _memory():
     """(an untrained M that never predicts death, first frames)."""
     import keras
+
     from world_models.rnn.rnn import MDNRNN
 
     keras.utils.set_random_seed(0)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
 from world_models.config import GAMES
 
 GAME = GAMES["doom"]

@@ -7,6 +7,7 @@ frame is encoded and sampled (the authors' model.py; the article's pseudocode ha
 import os
 
 import tensorflow as tf
+
 from world_models.controller.controller import Controller, mode_of, read_params
 from world_models.dream.rows import filled, uniform
 from world_models.job.rundir import need, read_json, search_folder

@@ -6,12 +6,12 @@ their best.json files fit: biases before weights, layer after layer, weights as 
 
 import numpy as np
 import tensorflow as tf
+
+from world_models import config
 from world_models.config import MODES, UserError
 from world_models.dream.kernel import total
 from world_models.job.rundir import read_json, write_json
 from world_models.rnn.features import features
-
-from world_models import config
 
 HIDDEN_UNITS = 40
 

@@ -3,6 +3,8 @@
 import sys
 
 import numpy as np
+
+from world_models import env
 from world_models.config import GAMES
 from world_models.controller.agent import controller_stage, load_controller
 from world_models.controller.report import save_histogram, summary, table, write_video
@@ -12,8 +14,6 @@ from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
 from world_models.job.seeds import TEST, VALIDATION, episode_seeds
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_vision
-
-from world_models import env
 
 ENLARGED = 4  # a pixel of the video for each of these, squared
 

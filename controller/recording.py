@@ -4,14 +4,14 @@ import os
 import sys
 
 import numpy as np
+
+from world_models import env
 from world_models.env.policies import exploration, extraction_policy, play
 from world_models.env.record import episode_path, save_episode
 from world_models.job.machine import load_tensorflow
 from world_models.job.rundir import Progress
 from world_models.job.seeds import RECORD, episode_seeds
 from world_models.job.workers import ROWS
-
-from world_models import env
 
 
 def record(game, args, keywords, stage, pool):

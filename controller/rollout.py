@@ -5,14 +5,14 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+
+from world_models import env
 from world_models.controller.agent import Agent
 from world_models.controller.controller import Controller
 from world_models.dream.dream import load_dream
 from world_models.dream.population import Population
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_world_model
-
-from world_models import env
 
 
 def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):

@@ -4,6 +4,7 @@ import sys
 import time
 
 import numpy as np
+
 from world_models.controller.evolution import Evolution
 from world_models.controller.report import summary
 from world_models.controller.rollout import open_world, run_episodes, run_units

@@ -8,6 +8,7 @@ import os
 import pickle
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.rundir import Atomic, write_json
 

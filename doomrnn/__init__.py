@@ -1,6 +1,7 @@
 """The dream of each game, M as a simulator, as a Gymnasium environment. Importing this registers `Game.dream_id` of each."""
 
 import gymnasium
+
 from world_models.config import GAMES
 
 for _game in GAMES.values():

@@ -11,6 +11,7 @@ import tensorflow as tf
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
 from world_models.config import UserError, scaled
 from world_models.dream.dream import load_dream
 from world_models.rnn.features import features

@@ -8,6 +8,7 @@ stable. The step that ends a dream earns its reward too.
 
 import numpy as np
 import tensorflow as tf
+
 from world_models.config import UserError
 from world_models.dream.kernel import Kernel
 from world_models.dream.rows import filled

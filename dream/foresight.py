@@ -6,6 +6,7 @@ finds each death that M does not foresee. So these are measured on recorded game
 
 import numpy as np
 import tensorflow as tf
+
 from world_models.env.record import load_episode
 from world_models.rnn.encoding import ENCODE_FRAMES
 

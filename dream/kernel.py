@@ -15,6 +15,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+
 from world_models.dream import rows
 from world_models.dream.noise import uniform_and_normal
 

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 from matplotlib import image
+
+from world_models import env
 from world_models.dream.dream import load_dream
 from world_models.dream.foresight import foresight
 from world_models.env.policies import constant_policy, play
@@ -11,8 +13,6 @@ from world_models.env.record import load_episode, split
 from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
 from world_models.rnn.world_model import load_vision
 from world_models.vae.frames import evenly, recorded
-
-from world_models import env
 
 EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
 LAST = 60  # frames before an episode's end, where the fireball that ended it is in view

@@ -1,6 +1,7 @@
 """Checks of the actions that environments are given."""
 
 import numpy as np
+
 from world_models.config import UserError
 
 

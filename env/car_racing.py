@@ -6,6 +6,7 @@ from gymnasium.envs.box2d import car_racing as gymnasium_car_racing
 from gymnasium.envs.box2d.car_racing import FPS, PLAYFIELD
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
+
 from world_models.config import Game, Original, UserError
 from world_models.env.actions import checked_action
 from world_models.env.car.look_v0 import LookV0

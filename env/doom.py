@@ -11,6 +11,7 @@ import vizdoom
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
+
 from world_models.config import Game, Original
 from world_models.env.actions import checked_action
 from world_models.env.policies import constant_policy, to_and_fro, uniform_policy

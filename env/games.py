@@ -8,6 +8,7 @@ import os
 import pkgutil
 
 import gymnasium
+
 import world_models.env as folder
 
 folder.__path__ += [path for path in os.environ.get("WORLD_MODELS_GAMES", "").split(os.pathsep) if path]

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 from PIL import Image
+
 from world_models.config import UserError
 from world_models.env.resize import RESIZES, SIZE
 

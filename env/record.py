@@ -8,6 +8,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.npz import save_npz
 from world_models.job.rundir import Atomic

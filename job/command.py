@@ -5,10 +5,9 @@ import os
 import sys
 from dataclasses import fields, replace
 
+from world_models import config
 from world_models.config import SCALES, Game, UserError, scaled
 from world_models.job.machine import PRECISIONS
-
-from world_models import config
 
 
 def _option(f):

@@ -5,6 +5,7 @@ import os
 import sys
 
 import threadpoolctl
+
 from world_models.config import UserError
 
 PRECISIONS = ("float32", "bfloat16")

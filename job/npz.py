@@ -6,6 +6,7 @@ import struct
 import zipfile
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.rundir import Atomic
 

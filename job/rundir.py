@@ -16,6 +16,7 @@ import sys
 import time
 
 from tqdm import tqdm
+
 from world_models.config import UserError
 from world_models.job.machine import PRECISIONS, check_precision, fast_precision
 

@@ -6,6 +6,7 @@ import os
 
 import keras
 import tensorflow as tf
+
 from world_models.config import UserError
 from world_models.job.rundir import Atomic
 

@@ -5,6 +5,7 @@ TensorFlow's creation order, each value times 10,000 and rounded.
 """
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.rundir import read_json, write_json
 

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.rundir import Atomic, settings_in
 from world_models.original.arrays import UNITS

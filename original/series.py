@@ -9,6 +9,7 @@ import zipfile
 import zlib
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.npz import npy_header
 

@@ -7,6 +7,7 @@ the same shape.
 
 import numpy as np
 import tensorflow as tf
+
 from world_models.config import UserError
 from world_models.job.npz import memory_maps
 from world_models.job.training import generated

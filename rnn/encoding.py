@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
+
 from world_models.config import UserError, stage_settings
 from world_models.env.record import MIRRORED, BadEpisode, load_episode
 from world_models.job.npz import memory_maps, pack

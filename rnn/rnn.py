@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
 from world_models.config import UserError
 from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from world_models.rnn.head import Head

@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+
 from world_models.rnn.likelihood import negative_log_likelihood
 
 # The rows of a batch are cut into so many parts, each with a loop of its own: two cores share one step's product poorly.

@@ -6,6 +6,7 @@ import zlib
 
 import keras
 import numpy as np
+
 from world_models.config import UserError, stage_settings
 from world_models.env.record import split
 from world_models.job.rundir import Atomic, Progress, Stage, digest, start_settings, write_json

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+
 from world_models.config import UserError
 from world_models.job.rundir import need
 from world_models.original.arrays import UNITS, read_arrays

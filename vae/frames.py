@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import tensorflow as tf
+
 from world_models.config import UserError
 from world_models.env.record import BadEpisode, list_episodes, load_episode
 from world_models.job.npz import npy_header

@@ -5,6 +5,7 @@ import time
 
 import keras
 import numpy as np
+
 from world_models.config import UserError, stage_settings
 from world_models.env.record import split
 from world_models.job.rundir import Atomic, Progress, Stage, start_settings

@@ -6,6 +6,7 @@ Architecture and loss are those of the article's appendix "Variational Autoencod
 import keras
 import numpy as np
 import tensorflow as tf
+
 from world_models.config import UserError
 from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from world_models.vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.box2d.car_racing import FPS
+
 from world_models.env.actions import checked_action
 from world_models.env.car.look_v3 import SHAPE
 from world_models.env.preprocess import SIZE, preprocessing

@@ -5,6 +5,7 @@ import math
 import cv2
 import numpy as np
 from gymnasium.envs.box2d import car_dynamics
+
 from world_models.env.car.track import rgbx
 
 REACH = 6  # pixels around the hull's position that contain the car in any direction

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
+
 from world_models.env.car.image import CarImage
 from world_models.env.car.track import TrackImage, empty_field
 

@@ -10,6 +10,7 @@ import math
 import cv2
 import numpy as np
 from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
+
 from world_models.env.car.image import CarImage
 from world_models.env.car.track import PER_UNIT, TrackImage, empty_field
 

@@ -1,6 +1,7 @@
 """Whether the car is on the road, from the picture alone: a dream of CarRacing has no physics state."""
 
 import numpy as np
+
 from world_models.env.car.look_v0 import GRASS, LIGHT_GRASS
 
 ROAD, OUTSIDE = (102, 102, 102), (0, 0, 0)  # outside the field everything is black
