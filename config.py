@@ -74,6 +74,7 @@ class Game:
     published: dict = field(default_factory=dict)  # {"real" or "dream": [(what, mean, standard deviation), ...]}
     original: Original | None = None
     scales: dict = field(default_factory=dict, repr=False)  # {scale: {field: value}}
+    round: dict = field(default_factory=dict, repr=False)  # {field: value} in a round of the iterative procedure (iterate.py)
 
     # extract.py
     record_episodes: int = _setting("record", "episodes to record", 10_000)
@@ -85,6 +86,7 @@ class Game:
     # V. The authors' code runs 10 epochs, the article says 1.
     z_size: int = _setting("vae", "numbers in a latent vector z", 32)
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
+    vae_min_gain: float = _setting("vae", "stop after a pass that takes less than this share off the held-out loss", 0.0)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
     vae_from_mean: bool = _setting("vae", "V begins with the frames' mean colour as its picture; not in the article", False)
@@ -92,6 +94,10 @@ class Game:
 
     # Neither the article nor the authors' code knows this.
     mirror: bool = _setting("mirror", "V and M also learn from every frame's mirror image, with the action turned round", False)
+
+    half_new: bool = _setting(
+        "half_new", "in a pass, all episodes of this run, and no more of those of others (extract.py --with)", False
+    )
 
     # M. The article says 20 epochs, the authors' code runs more: each game's file says how many.
     rnn_size: int = _setting("rnn", "LSTM units", 256, option="rnn-size")

@@ -49,8 +49,8 @@ def main(argv=None):
     settings |= {"played_by": pool.together(lambda: _digests(game, args))} if args.agent else {}
     others = pool.together(lambda: _others(game, args, keywords))
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
-        for prefix, paths in others.items() if pool.rank == 0 else ():
-            link_episodes(paths, stage.dir, prefix)
+        for name, paths in others.items() if pool.rank == 0 else ():
+            link_episodes(paths, stage.dir, name)
         from world_models.controller.recording import record
 
         record(game, args, keywords, stage, pool)
@@ -66,19 +66,19 @@ def _digests(game, args):
 
 
 def _others(game, args, keywords):
-    """{what their names shall begin with: paths} of the episodes of --with's runs."""
+    """{run's name: paths} of the episodes of --with's runs."""
     episodes = {}
     for run_dir in args.others:
-        prefix, folder = os.path.basename(os.path.abspath(run_dir)) + "-", os.path.join(run_dir, "record")
+        name, folder = os.path.basename(os.path.abspath(run_dir)), os.path.join(run_dir, "record")
         need(run_dir, "record", "config.json", game.name)
         if not (paths := list_episodes(folder)):
             raise UserError(f"{folder} has no episodes: leave it out of --with")
-        if prefix in episodes or os.path.abspath(run_dir) == os.path.abspath(args.run_dir):
+        if name in episodes or os.path.abspath(run_dir) == os.path.abspath(args.run_dir):
             raise UserError(f"{run_dir} is given twice, or has the name of another: give each run once, by a name of its own")
         settings = settings_in(folder)
         if any(settings.get(name) != value for name, value in keywords.items()):
             raise UserError(f"{folder} was not recorded with {keywords}: frames of two kinds cannot be mixed")
-        episodes[prefix] = paths
+        episodes[name] = paths
     return episodes
 
 

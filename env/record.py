@@ -100,16 +100,45 @@ def list_episodes(folder):
     return [os.path.join(folder, name) for name in names]
 
 
-def link_episodes(paths, folder, prefix=""):
-    """Put the files `paths` into `folder`, except those it already has: as hard links, or as copies on another disk."""
+def linked(name):
+    """Whether the episode of this file name is another run's: it has that run's name before its number."""
+    return "-" in name.removeprefix(MIRRORED)
+
+
+def linked_name(name, run):
+    """What the episode of this file name, of the run called `run`, is called in another run."""
+    if linked(name):
+        return name
+    mirrored = MIRRORED if name.startswith(MIRRORED) else ""
+    return f"{mirrored}{run}-{name.removeprefix(MIRRORED)}"
+
+
+def link_episodes(paths, folder, run=None):
+    """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies.
+
+    run: the name of the run that they were recorded for, which names that have none are given.
+    """
     for path in paths:
-        target = os.path.join(folder, prefix + os.path.basename(path))
+        name = os.path.basename(path)
+        target = os.path.join(folder, name if run is None else linked_name(name, run))
         if not os.path.exists(target):
             with Atomic(target) as temporary:
                 try:
                     os.link(path, temporary)
                 except OSError:
                     shutil.copyfile(path, temporary)
+
+
+def in_a_pass(episodes, half_new, rng):
+    """The indices of `episodes`, names of files, that one pass of a training takes, in a random order.
+
+    half_new: all of this run's own, and at random no more of those of other runs.
+    """
+    if not half_new:
+        return rng.permutation(len(episodes))
+    others = np.array([linked(name) for name in episodes])
+    (own,), (others,) = np.nonzero(~others), np.nonzero(others)
+    return rng.permutation(np.concatenate([own, rng.choice(others, min(len(own), len(others)), replace=False)]))
 
 
 def split(episodes):

@@ -15,6 +15,16 @@ def _option(f):
     return "--" + (f.metadata["option"] or f.name.removeprefix(f.metadata["stage"] + "_").replace("_", "-"))
 
 
+def as_options(game, *stages):
+    """The command line that gives the scripts of `stages` all their settings as `game` has them."""
+    words = []
+    for f in fields(Game):
+        if f.metadata.get("stage") in stages:
+            value, option = getattr(game, f.name), _option(f)
+            words += [option if value else "--no-" + option[2:]] if f.type is bool else [option, str(value)]
+    return words
+
+
 class Parser(argparse.ArgumentParser):
     def error(self, message):  # argparse would print its usage before the sentence
         raise UserError(f"{message} (--help lists the options)")
@@ -27,12 +37,13 @@ class CommandLine:
     given put in, and the argparse namespace, in which `run_dir` is never None.
 
     original_names: also take the names that games have in the original; `args.original_world` is then the world, else None.
+    rounds: the game is as `Game.round` has it, and options have their fields' whole names, such as --rnn-epochs.
     """
 
-    def __init__(self, description, *stages, original_names=False):
+    def __init__(self, description, *stages, original_names=False, rounds=False):
         self.parser = Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add = self.parser.add_argument
-        self.originals = {}
+        self.originals, self.rounds = {}, rounds
         for game in config.GAMES.values():
             if original_names and game.original:
                 self.originals |= {name: (game.name, world) for name, world in game.original.worlds.items()}
@@ -44,7 +55,7 @@ class CommandLine:
         self.add("--seed", type=int, default=0, help="random seed of this stage (default: 0)")
         self.stage_fields = [f for f in fields(Game) if f.metadata.get("stage") in stages]
         for f in self.stage_fields:
-            flag = _option(f)
+            flag = "--" + f.name.replace("_", "-") if rounds else _option(f)
             values = " / ".join(dict.fromkeys(str(getattr(game, f.name)) for game in config.GAMES.values()))
             kind = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
             self.add(flag, *self._aliases(flag), dest=f.name, help=f"{f.metadata['help']} (published: {values})", **kind)
@@ -78,6 +89,8 @@ class CommandLine:
         args = self.parser.parse_args(argv)
         args.game, args.original_world = self.originals.get(args.game, (args.game, None))
         game = scaled(args.game, args.scale)
+        if self.rounds:
+            game = replace(game, **game.round)
         given = {f.name: getattr(args, f.name) for f in self.stage_fields if getattr(args, f.name) is not None}
         for f in self.stage_fields:
             _check(f, given.get(f.name))
@@ -91,7 +104,7 @@ class CommandLine:
         return replace(game, **given), args
 
 
-_MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance"}
+_MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance", "vae_min_gain"}
 
 
 def _check(f, value):

@@ -23,9 +23,9 @@ from world_models.job.machine import PRECISIONS, check_precision, fast_precision
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
 # Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
-EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
+EXTENDABLE = {"record_episodes", "vae_epochs", "vae_min_gain", "rnn_epochs", "controller_generations"}
 # Settings that folders of earlier versions do not name, and what they were there; None: nobody knows.
-THEN = {"mirror": False, "vae_from_mean": False, "played_by": None}
+THEN = {"mirror": False, "half_new": False, "vae_min_gain": 0.0, "vae_from_mean": False, "played_by": None}
 # What makes each stage's output, for the sentence that a missing one gets.
 COMMANDS = {
     "record": "python extract.py {game}",
@@ -151,6 +151,10 @@ class Stage:
         with open(self.path("log.jsonl"), "a") as file:
             file.write(json.dumps({"time": round(time.time(), 2), **row}) + "\n")
 
+    def rows(self):
+        """What `log` has written, oldest first."""
+        return read_log(self.dir)
+
     def summary(self, step, values):
         """Scalars for TensorBoard, {name: value}, at `step`."""
         import tensorflow as tf
@@ -161,6 +165,15 @@ class Stage:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._summary.flush()
+
+
+def read_log(folder):
+    """The rows of a stage's log.jsonl, oldest first; none where there is no such file."""
+    path = os.path.join(folder, "log.jsonl")
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return [json.loads(line) for line in file]
 
 
 def world_keywords(game, args, run_dir):
@@ -205,7 +218,7 @@ def add_start_option(command_line, name):
 def start_settings(args):
     """{"start": digest of --start's file}, {} without one. Raises UserError where it does not exist."""
     if args.start and not os.path.isfile(args.start):
-        raise UserError(f"--start is {args.start}, which is no file: give a .keras file or one of the original's")
+        raise UserError(f"--start is {args.start}, which is no file: give one that another run has written")
     return {"start": digest(args.start)} if args.start else {}
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from world_models.config import UserError, stage_settings
-from world_models.env.record import MIRRORED, BadEpisode, load_episode
+from world_models.env.record import MIRRORED, BadEpisode, linked_name, load_episode
 from world_models.job.npz import memory_maps, pack
-from world_models.job.rundir import Progress, Stage, digest, read_json, write_json
+from world_models.job.rundir import Progress, Stage, digest, read_json, settings_in, write_json
 from world_models.vae.frames import fingerprint, recorded
 from world_models.vae.vae import load_vae
 
@@ -45,7 +45,11 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     signature = [tf.TensorSpec((None, 64, 64, 3), tf.uint8)]
     encoder = tf.function(model.encode, input_signature=signature, autograph=False)
 
+    known = _known(args.known, made_by, args.precision) if args.known else {}
+
     def load(path):
+        if os.path.basename(path) in known:
+            return None
         try:
             return load_episode(path, game.action_size, game.max_steps)
         except BadEpisode as error:
@@ -74,8 +78,11 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
         for path, next_path in zip(left, [*left[1:], None], strict=True):
             episode = following.result()
             following = pool.submit(load, next_path) if next_path else None
+            name = os.path.basename(path)
+            for other in (name, MIRRORED + name):
+                if other in known:
+                    partial.append(other, *known[other])
             if episode is not None:
-                name = os.path.basename(path)
                 partial.append(name, coded(episode), episode.ended)
                 if game.mirror:
                     partial.append(MIRRORED + name, coded(episode.mirrored(game.mirrored_action)), episode.ended)
@@ -85,6 +92,25 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     partial.finish(stage.path("series.npz"))
     stage.log(episodes=len(partial.length), frames=sum(partial.length))
     print(f"{stage.path('series.npz')}: {sum(partial.length)} frames of {len(partial.length)} episodes")
+
+
+def _known(run_dir, made_by, precision):
+    """{name: ({array name: (T, ...)}, ended)} of the series in `run_dir`, as its episodes are called where they are linked.
+
+    It is empty where the series was made by another V, or in another precision.
+    """
+    path = os.path.join(run_dir, "series", "series.npz")
+    if settings_in(os.path.dirname(path)).get("precision") != precision:
+        return {}
+    arrays = memory_maps(path)
+    if str(arrays["vae"]) != made_by:
+        return {}
+    ends, run = np.cumsum(arrays["length"]), os.path.basename(os.path.abspath(run_dir))
+    flat = {key: arrays[key] for key in ("mu", "logvar", "action", "reward")}
+    return {
+        linked_name(name, run): ({key: array[end - length : end] for key, array in flat.items()}, bool(ended))
+        for name, end, length, ended in zip(arrays["episode"].tolist(), ends, arrays["length"], arrays["ended"], strict=True)
+    }
 
 
 class _Partial:
@@ -103,9 +129,9 @@ class _Partial:
 
     def append(self, name, arrays, ended):
         """Add an episode's {array name: (T, ...)}, and whether it went to its end."""
-        for key, array in arrays.items():
-            self.files[key].write(array.tobytes())
-        self.length.append(len(array))
+        for key in self.columns:
+            self.files[key].write(arrays[key].tobytes())
+        self.length.append(len(arrays["mu"]))
         self.ended.append(ended)
         self.episode.append(name)
 

@@ -18,6 +18,11 @@ from world_models.original.series import made_here
 def main(argv=None):
     command = CommandLine("Encode all recorded frames by V, for the training of M.", "mirror")
     command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
+    command.add(
+        "--known",
+        metavar="RUN_DIR",
+        help="take over what this run's series has of the same episodes by the same V",
+    )
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     command.add_precision_option("what V's layers compute in")
     game, args = command.parse(argv)

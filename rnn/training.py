@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from world_models.config import UserError, stage_settings
-from world_models.env.record import split
+from world_models.env.record import in_a_pass, split
 from world_models.job.rundir import Atomic, Progress, Stage, digest, start_settings, write_json
 from world_models.job.training import Checkpoints, Watch, record
 from world_models.original.arrays import UNITS
@@ -37,9 +37,13 @@ def train(game, args, series_path, vae_path):
         raise UserError(f"{series_path} has frames without a reward, which M of {game.name} is to predict: record them anew")
     number = {name: i for i, name in enumerate(series.episode)}
     kept, held_out = ([number[name] for name in part] for part in split(series.episode))
-    _check_amount(game, series, kept)
+    _check_amount(game, series, _order(game, series, kept, args.seed, 0))
     made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
-    settings = {**stage_settings(game, "rnn"), "vae": made_by, "episodes": f"{len(series.episode)} ({series.length.sum()})"}
+    settings = {
+        **stage_settings(game, "rnn", "half_new"),
+        "vae": made_by,
+        "episodes": f"{len(series.episode)} ({series.length.sum()})",
+    }
     settings |= {"precision": args.precision, **start_settings(args)}
     checkpoints = Checkpoints(os.path.join(args.run_dir, "rnn"))
     finished = checkpoints.finished("rnn.keras", game.rnn_epochs)
@@ -48,6 +52,12 @@ def train(game, args, series_path, vae_path):
             print(f"{stage.path('rnn.keras')} is finished: {checkpoints.done} epochs")
             return
         _train(game, args, stage, checkpoints, series, kept, held_out)
+
+
+def _order(game, series, kept, seed, epoch):
+    """Those of the episodes `kept` that a pass takes, in its random order."""
+    names = [series.episode[episode] for episode in kept]
+    return np.array(kept)[in_a_pass(names, game.half_new, np.random.default_rng([seed, epoch]))]
 
 
 def _check_amount(game, series, kept):
@@ -88,17 +98,20 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
 
     train, validate = (whole_episodes, whole_episodes) if game.whole_episodes else (streams, episode_streams)
     kept = [episode for episode in kept if series.length[episode] > 1 or not game.whole_episodes]
-    updates = sum(1 for _ in train(series, kept, *shape))
+    orders = [_order(game, series, kept, args.seed, epoch) for epoch in range(game.rnn_epochs)]
+    if game.half_new:
+        updates = [sum(1 for _ in train(series, order, *shape)) for order in orders]
+    else:  # as many in each
+        updates = [sum(1 for _ in train(series, orders[0], *shape))] * game.rnn_epochs
     held_out_batches = sum(1 for _ in validate(series, held_out, *shape))
-    progress = Progress(game.rnn_epochs * updates, "M updates", initial=done * updates)
+    progress = Progress(sum(updates), "M updates", initial=sum(updates[:done]))
     for epoch in range(done, game.rnn_epochs):
         start = time.time()
-        order = np.random.default_rng([args.seed, epoch]).permutation(kept)
-        batches = series.dataset(train(series, order, *shape), *shape)
+        batches = series.dataset(train(series, orders[epoch], *shape), *shape)
         teacher.reset()
         # Without the number of steps Keras would begin one too many, and count it.
         watch = [Watch(progress)]
-        history = teacher.fit(batches, steps_per_epoch=updates, verbose=0, shuffle=False, callbacks=watch).history
+        history = teacher.fit(batches, steps_per_epoch=updates[epoch], verbose=0, shuffle=False, callbacks=watch).history
         values = {name: numbers[0] for name, numbers in history.items()}
         if held_out:
             teacher.reset()

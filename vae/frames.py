@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import sys
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from world_models.config import UserError
-from world_models.env.record import BadEpisode, list_episodes, load_episode
+from world_models.env.record import BadEpisode, in_a_pass, list_episodes, load_episode
 from world_models.job.npz import npy_header
 from world_models.job.rundir import need
 from world_models.job.training import generated
@@ -68,10 +69,10 @@ def fingerprint(paths, lengths):
     return f"{len(paths)} ({hashlib.sha256(json.dumps([names, lengths]).encode()).hexdigest()[:8]})"
 
 
-def shards(count, seed, epoch):
-    """Indices of `count` episodes in this epoch's random order, as a list of arrays of nearly equal size."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return np.array_split(order, math.ceil(count / SHARD_EPISODES))
+def shards(paths, seed, epoch, half_new=False):
+    """Indices of those of the episodes `paths` that this epoch takes, in its random order, in arrays of nearly equal size."""
+    order = in_a_pass([os.path.basename(path) for path in paths], half_new, np.random.default_rng([seed, epoch]))
+    return np.array_split(order, math.ceil(len(order) / SHARD_EPISODES))
 
 
 class FrameStream:

@@ -8,7 +8,7 @@ from world_models.job.rundir import add_start_option, settle_precision
 
 
 def main(argv=None):
-    command = CommandLine("Train V, the autoencoder, on the frames that extract.py recorded.", "vae", "mirror")
+    command = CommandLine("Train V, the autoencoder, on the frames that extract.py recorded.", "vae", "mirror", "half_new")
     add_start_option(command, "vae.json")
     command.add("--skip-bad", action="store_true", help="skip files that are not episodes, and print a line for each")
     command.add_precision_option("what the layers compute in")

@@ -1,5 +1,6 @@
 """Training V on the recorded frames of a run."""
 
+import math
 import os
 import time
 
@@ -25,10 +26,14 @@ def train(game, args):
             f"{args.run_dir}/record has {frames} frames to train on, fewer than a batch of {game.vae_batch_size}: "
             f"record more with `python extract.py {game.name}`, or lower --batch-size"
         )
-    settings = {**stage_settings(game, "vae", "mirror"), "episodes": fingerprint(paths, lengths), "precision": args.precision}
+    settings = {
+        **stage_settings(game, "vae", "mirror", "half_new"),
+        "episodes": fingerprint(paths, lengths),
+        "precision": args.precision,
+    }
     settings |= start_settings(args)
     checkpoints = Checkpoints(os.path.join(args.run_dir, "vae"))
-    parts = len(shards(len(kept), args.seed, 0))  # in each epoch
+    parts = len(shards(kept, args.seed, 0, game.half_new))  # in each epoch
     finished = checkpoints.finished("vae.keras", game.vae_epochs, parts)
     with Stage(args.run_dir, "vae", settings, args.seed) as stage:
         if finished:
@@ -50,7 +55,15 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     done = checkpoints.restore(model)
     unseen = held_out_frames(held_out, game.action_size, game.vae_batch_size, args.skip_bad)
 
-    parts = [(epoch, part) for epoch in range(game.vae_epochs) for part in enumerate(shards(len(paths), args.seed, epoch))]
+    def seen():
+        """How well V does on the held-out frames, {name: value}."""
+        values = model.evaluate(unseen, batch_size=game.vae_batch_size, verbose=0, return_dict=True) if len(unseen) else {}
+        return {f"val_{name}": value for name, value in values.items()}
+
+    if args.start and not done:
+        record(stage, "V as it begins", 0, seen(), epoch=0)
+    epochs = range(game.vae_epochs)
+    parts = [(epoch, part) for epoch in epochs for part in enumerate(shards(paths, args.seed, epoch, game.half_new))]
     updates = [sum(lengths[i] for i in chosen) // game.vae_batch_size for _, (_, chosen) in parts]
     progress = Progress(sum(updates), "V updates", initial=sum(updates[:done]))
     for number, (epoch, (part, chosen)) in enumerate(parts[done:], done + 1):
@@ -66,17 +79,26 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
             if stream.error:
                 raise stream.error
         values = {name: numbers[0] for name, numbers in history.items()}
-        if number % (len(parts) // game.vae_epochs) == 0 and len(unseen):
-            seen = model.evaluate(unseen, batch_size=game.vae_batch_size, verbose=0, return_dict=True)
-            values |= {f"val_{name}": value for name, value in seen.items()}
+        if number % (len(parts) // game.vae_epochs) == 0:
+            values |= seen()
+            if gain(stage.rows(), epoch + 1, values) < game.vae_min_gain:
+                number = len(parts)
         where = {"epoch": epoch + 1, "part": part + 1, "seconds": round(time.time() - start, 1)}
         record(stage, f"V epoch {epoch + 1}/{game.vae_epochs}", int(model.optimizer.iterations), values, **where)
         if number == len(parts):
             _save(model, stage.path("vae.keras"))  # before the checkpoint that marks the training as finished
         checkpoints.save(model, number)
+        if number == len(parts):
+            break
     if done == len(parts):
         _save(model, stage.path("vae.keras"))
     progress.close()
+
+
+def gain(rows, epoch, values):
+    """The share that pass number `epoch` took off the held-out loss, infinite if unknown. rows: those of log.jsonl."""
+    before = [row["val_loss"] for row in rows if "val_loss" in row and row["epoch"] < epoch]
+    return 1 - values["val_loss"] / before[-1] if before and "val_loss" in values else math.inf
 
 
 def _save(model, path):
