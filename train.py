@@ -23,6 +23,7 @@ from world_models.job.rundir import (
     read_json,
     search_folder,
     settle_precision,
+    start_settings,
     world_keywords,
 )
 from world_models.original.convert import add_legacy_options, check_legacy_options, import_folder
@@ -40,7 +41,9 @@ def main(argv=None):
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}
     settings["models"] = pool.together(lambda: _digests(args, game))
     if args.legacy:
-        settings["start"] = digest(need(args.run_dir, "legacy", "best.json", game.name))
+        args.start = need(args.run_dir, "legacy", "best.json", game.name)
+    settings |= pool.together(lambda: start_settings(args))
+    settings |= {"search": args.search, "horizon": args.horizon} if args.search != "cma" else {}
     with pool.stage(Stage(args.run_dir, search_folder(args.name), settings, args.seed)) as stage:
         from world_models.controller.search import evolve
 
@@ -51,6 +54,9 @@ def _parse(argv):
     command_line = CommandLine(__doc__, "controller", "dream", original_names=True)
     workers.add_option(command_line)
     add = command_line.add
+    add("--start", metavar="FILE", help="begin with this controller, in the format of best.json, instead of with zeros")
+    add("--search", choices=("cma", "gradient"), default="cma", help="CMA-ES, or from --start uphill by gradient in the dream")
+    add("--horizon", type=int, default=50, help="steps that a gradient goes back (default: 50)")
     add("--world", choices=("real", "dream"), help="where C learns (default: as was published)")
     add_name_option(command_line)
     command_line.add_world_options()
@@ -71,6 +77,8 @@ def _parse(argv):
     add("--sigma_decay", type=float, help="taken for old command lines; CMA-ES adapts its own step size")
     game, args = command_line.parse(argv)
     check_legacy_options(args)
+    if args.start and args.legacy:
+        raise UserError("--start and --legacy are two beginnings: give one of them")
     if args.num_worker_trial is not None:
         game = replace(game, controller_population=(args.num_worker or 64) * args.num_worker_trial)
     if args.antithetic is not None:
@@ -78,6 +86,12 @@ def _parse(argv):
     args.world = args.world or args.original_world or game.train_world
     if args.world == "dream" and not game.dream_rewards:
         raise UserError(f"the dream of {game.name} has no reward to learn from: use --world real")
+    if args.search == "gradient":
+        if args.world != "dream" or not args.start:
+            raise UserError("--search gradient refines a controller in the dream: give --start FILE, and --world dream")
+        if args.horizon < 1:
+            raise UserError(f"--horizon is {args.horizon}: give 1 or more")
+        game = replace(game, controller_seeds="one")  # a step is kept where the same dreams score more
     if game.controller_population < 4:
         raise UserError(f"a population of {game.controller_population} is too small for CMA-ES: give 4 or more")
     return game, args

@@ -5,11 +5,12 @@ import time
 
 import numpy as np
 
+from world_models.controller.ascent import Ascent
 from world_models.controller.evolution import Evolution
 from world_models.controller.report import summary
 from world_models.controller.rollout import open_world, run_episodes, run_units
 from world_models.controller.training import Training
-from world_models.job.rundir import need
+from world_models.dream.imagination import Imagination
 from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 
 
@@ -17,7 +18,7 @@ def evolve(game, args, keywords, stage, pool):
     """Evolve C in the opened `stage`, from where a stopped search was. args: those of train.py; keywords: of `open_world`."""
     models = args.world, args.run_dir, game, game.controller_episodes
     world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, args.threads, **keywords))
-    training = pool.together(lambda: _training(game, args, world.controller, stage) if pool.rank == 0 else None)
+    training = pool.together(lambda: _training(game, args, world, stage) if pool.rank == 0 else None)
     longest = game.controller_max_steps if args.world == "real" else game.dream_max_steps
     generation, mean_steps = pool.broadcast(training and (training.generation, training.mean_steps))
     if pool.rank == 0:
@@ -60,12 +61,18 @@ def evolve(game, args, keywords, stage, pool):
             _report(training, stage, evaluated)
 
 
-def _training(game, args, controller, stage):
-    if args.legacy:
-        controller.load_json(need(args.run_dir, "legacy", "best.json", game.name))
+def _training(game, args, world, stage):
+    controller = world.controller
+    if args.start:
+        controller.load_json(args.start)
     how = game.controller_population, game.controller_sigma_init, args.seed, game.controller_step_size
-    search = Evolution(controller.params, *how)
-    return Training.load(stage.dir) or Training(search)
+    training = Training.load(stage.dir)
+    if args.search == "cma":
+        return training or Training(Evolution(controller.params, *how))
+    start = controller.params, game.controller_population, game.controller_sigma_init, args.seed, args.horizon
+    training = training or Training(Ascent(*start))
+    training.search.imagine = Imagination(world.dream, controller.act, args.horizon).gradient
+    return training
 
 
 def shared_seeds(how, population):

@@ -87,6 +87,17 @@ class Kernel:
         z, reward, died = self._sample(tf.matmul(seen, self._head), seeds, steps)
         return z, h, c, reward, died
 
+    def imagine(self, z, actions, h, c, seeds, steps):
+        """`step` with gradients, and in the place of whether a dream died the probability (B,) of it, by M's own logit."""
+        h, c, seen = self._gates(tf.matmul(self._join(z, h), self._driven), actions, c, steps)
+        head = tf.matmul(seen, self._head)
+        z, reward, _ = self._sample(head, seeds, steps)
+        others = self._layout.by_name(
+            tf.cast(head, tf.float32)[:, self._layout.mixture :] + self._head_bias[self._layout.mixture :]
+        )
+        death = tf.sigmoid(others["restart"][:, 0]) if "restart" in others else tf.zeros_like(reward)
+        return z, h, c, reward, death
+
     def _fused_gates(self, gates, actions, c, steps):
         """The LSTM's (h, c), and h as the head takes it, from the product (B,4H).
 
