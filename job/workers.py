@@ -59,6 +59,26 @@ class Pool:
                 stack.push(stage)
             yield stage
 
+    def alone(self, function):
+        """function() on rank 0, which may use all cores: the others sleep. A UserError is raised on all ranks."""
+        if self.rank:
+            self.sleep()
+            return self.together(lambda: None)
+
+        def call():
+            try:
+                return function()
+            finally:
+                self.sleep()
+
+        return self.together(call)
+
+    def sleep(self):
+        """Wait until all ranks are here, without keeping a core busy, as MPI does where it waits."""
+        here = self._comm.Ibarrier()
+        while not here.Test():
+            time.sleep(0.02)
+
     def broadcast(self, value):
         """Rank 0's value, on every rank."""
         return self._comm.bcast(value)
@@ -83,6 +103,9 @@ class Pool:
         return results
 
 
+shared = None  # the Pool of a script that runs others in its own process, for them
+
+
 def add_option(command_line):
     command_line.add(
         "-n",
@@ -95,10 +118,13 @@ def add_option(command_line):
 def start(num_worker, units, what):
     """The Pool for `units` pieces of work, called `what`.
 
-    Started under mpirun, its ranks are the pool. Otherwise, and where more than one worker is wanted, the script that was
-    started is started again under mpirun, and this process ends with its exit status.
+    Where a script runs others in its own process, that is `shared`. Started under mpirun, its ranks are the pool. Otherwise,
+    and where more than one worker is wanted, the script that was started is started again under mpirun, and this process ends
+    with its exit status.
     Raises UserError where there are more workers than pieces of work.
     """
+    if shared:
+        return shared
     wanted = num_worker
     if not any(name in os.environ for name in _LAUNCHED):
         cores = len(os.sched_getaffinity(0))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 # Modules in the order of imports: each imports only from itself and from earlier ones. bench and tests may import anything.
 ORDER = ["config", "job", "original", "env", "vae", "rnn", "dream", "doomrnn", "controller", "scripts"]
 # Two files of `original` convert whole runs, so they come last.
-SCRIPTS = ["history", "extract", "train", "evaluate", "probe", "original/convert", "original/export"]
+SCRIPTS = ["history", "extract", "train", "evaluate", "iterate", "probe", "original/convert", "original/export"]
 RANK = {module: rank for rank, module in enumerate(ORDER)} | dict.fromkeys(SCRIPTS, len(ORDER) - 1)
 
 

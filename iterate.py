@@ -1,0 +1,203 @@
+"""The article's iterative procedure: round after round, in runs/GAME/rounds/NN/.   python iterate.py GAME --iterations 20
+
+In each round the agent so far, in the first the random policy, plays the real world with a share of exploration, and is
+recorded. V, until it gains no more, and M are trained on from the last round's, with all recordings so far, half of each pass
+new. C is searched in M's dream twice, from the last C and from zero, and the one that is better in a few real episodes stays.
+What it then scores in the real world is for you alone: nothing learns from it.
+
+A round is a run directory like any other: evaluate.py, probe.py and `extract.py --with` take it as --run-dir. rounds.jsonl has
+a row for each. The same command goes on where it was stopped.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import world_models
+from world_models import evaluate, extract, train
+from world_models.config import UserError
+from world_models.job import workers
+from world_models.job.command import CommandLine, as_options
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import Atomic, read_json, read_log, write_json
+
+PACKAGE = os.path.dirname(world_models.__file__)
+SEARCHES = "zero", "last"  # where they begin
+
+
+def main(argv=None):
+    environment = dict(os.environ)  # before anything sets threads in it
+    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(PACKAGE), *filter(None, [environment.get("PYTHONPATH")])])
+    command = CommandLine(__doc__, "record", "vae", "mirror", "rnn", "dream", "controller", rounds=True)
+    workers.add_option(command)
+    add = command.add
+    add("--iterations", type=int, default=20, help="rounds (default: 20)")
+    add("--explore", type=float, default=0.3, help="share of steps that the random policy takes over (default: 0.3)")
+    add("--validation", type=int, default=4, help="real episodes that each new C plays to be chosen (default: 4)")
+    add("--test", type=int, default=32, help="real episodes of a round's score (default: 32)")
+    add("--stop-at", type=float, metavar="SCORE", help="stop after a round whose C has this score in its --validation episodes")
+    command.add_world_options()
+    game, args = command.parse(argv)
+    if not game.dream_rewards:
+        raise UserError(f"the dream of {game.name} has no reward to learn from: C cannot be searched there")
+    for name in ("iterations", "validation", "test"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
+    if not 0 <= args.explore <= 1:
+        raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
+    pool = workers.shared = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
+    load_tensorflow(1, lanes=True)
+    for number in range(1, args.iterations + 1):
+        round_ = Round(game, args, pool, environment, number)
+        row = pool.broadcast(round_.row())
+        if row is None:
+            round_.play()
+            row = pool.broadcast(round_.row())
+        if args.stop_at is not None and row["validation"] >= args.stop_at:
+            break
+
+
+class Round:
+    """One round, and its folder."""
+
+    def __init__(self, game, args, pool, environment, number):
+        self.game, self.args, self.pool, self.environment, self.number = game, args, pool, environment, number
+        self.dir, self.before = (os.path.join(args.run_dir, "rounds", f"{n:02d}") for n in (number, number - 1))
+        self.begins = number == 1
+        self.table = os.path.join(args.run_dir, "rounds", "rounds.jsonl")
+
+    def path(self, *names):
+        return os.path.join(self.dir, *names)
+
+    def row(self):
+        """What rounds.jsonl has of this round, None before it is done."""
+        return next((row for row in _rows(self.table) if row["round"] == self.number), None)
+
+    def play(self):
+        """Go through the stages, from where they were stopped, and write the row."""
+        began, game, args = time.time(), self.game, self.args
+        options = as_options(game, "record") + self._world()
+        if not self.begins:
+            options += ["--agent", self.before, "--with", self.before, "--explore", str(args.explore)]
+        extract.main(self._command(*options))
+        self.pool.alone(self._train_models)
+        for search in SEARCHES[: 1 if self.begins else 2]:
+            options = as_options(game, "controller", "dream") + ["--world", "dream", "--name", search]
+            options += ["--start", os.path.join(self.before, "controller", "best.json")] if search == "last" else []
+            train.main(self._command(*options))
+            self._evaluate("validation", args.validation, search)
+        self.pool.together(lambda: self.pool.rank or self._choose())
+        self._evaluate("test", args.test)
+        self.pool.together(lambda: self.pool.rank or self._write(began))
+
+    def _command(self, *options):
+        """The command line of a stage, with a seed of this round's own."""
+        seed = str(self.args.seed * 1000 + self.number)
+        return [self.game.name, "--scale", self.args.scale, "--run-dir", self.dir, "--seed", seed, *options]
+
+    def _world(self):
+        """The options of the real world that were given."""
+        given = {name: getattr(self.args, name) for name in self.game.options}
+        return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+
+    def _evaluate(self, split, episodes, search=None):
+        """Play in the real world; the test episodes are the same in all rounds."""
+        name = "-".join(["real", split, *([search] if search else [])])
+        if not self.pool.broadcast(os.path.exists(self.path("evaluate", f"{name}.json"))):
+            options = ["--split", split, "--episodes", str(episodes), *(["--name", search] if search else [])]
+            seed = ["--seed", str(self.args.seed)] if split == "test" else []
+            evaluate.main(self._command(*options, *seed))
+
+    def _train_models(self):
+        """V, the series and M, each in a process of its own, with all cores."""
+        game, before = self.game, "" if self.begins else self.before
+        on = ["--half-new"] if before else []
+        start = {name: ["--start", os.path.join(before, name, f"{name}.keras")] if before else [] for name in ("vae", "rnn")}
+        if self._v_stays():
+            self._keep_v()
+        else:
+            self._run("vae.train", *as_options(game, "vae", "mirror"), *on, *start["vae"])
+            if before and _gained(self.path("vae")) < game.vae_min_gain:
+                self._keep_v()
+        self._run("rnn.series", *as_options(game, "mirror"), *(["--known", before] if before else []))
+        self._run("rnn.train", *as_options(game, "rnn"), *on, *start["rnn"])
+
+    def _v_stays(self):
+        """Whether the last round's V had nothing more to gain: it is that of the round before it."""
+        paths = [
+            os.path.join(self.args.run_dir, "rounds", f"{n:02d}", "vae", "vae.keras")
+            for n in (self.number - 2, self.number - 1)
+        ]
+        return self.number > 2 and os.path.samefile(*paths)
+
+    def _keep_v(self):
+        os.makedirs(self.path("vae"), exist_ok=True)
+        with Atomic(self.path("vae", "vae.keras")) as temporary:
+            os.link(os.path.join(self.before, "vae", "vae.keras"), temporary)
+
+    def _run(self, module, *options):
+        command = [sys.executable, "-m", f"world_models.{module}", *self._command(*options)]
+        status = subprocess.run(command, env=self.environment).returncode
+        if status:
+            raise UserError(
+                f"round {self.number} stopped in {module}, which says why above; the same command goes on from there"
+            )
+
+    def _choose(self):
+        """Make the search whose C is the better in the real validation episodes the round's controller/."""
+        scores = {search: score for search in SEARCHES if (score := self._validated(search)) is not None}
+        best = max(scores, key=scores.get)
+        with Atomic(self.path("controller")) as temporary:
+            shutil.rmtree(self.path("controller"), ignore_errors=True)
+            shutil.copytree(self.path(f"controller-{best}"), temporary, ignore=shutil.ignore_patterns(".lock"))
+        write_json(self.path("controller", "chosen.json"), {"search": best, "validation": scores})
+
+    def _validated(self, search):
+        path = self.path("evaluate", f"real-validation-{search}.json")
+        return read_json(path)["mean"] if os.path.exists(path) else None
+
+    def _write(self, began):
+        chosen, test = read_json(self.path("controller", "chosen.json")), read_json(self.path("evaluate", "real-test.json"))
+        rows = _rows(self.table)
+        frames = sum(row.get("frames", 0) for row in read_log(self.path("record")))
+        for search in chosen["validation"]:
+            frames += sum(read_json(self.path("evaluate", f"real-validation-{search}.json"))["steps"])
+        losses = [row for row in read_log(self.path("rnn")) if "epoch" in row][-1]
+        row = {
+            "round": self.number,
+            "real_frames": frames + (rows[-1]["real_frames"] if rows else 0),
+            "dream": read_json(self.path("controller", "best.json"))[1],
+            "real": test["mean"],
+            "real_low": test["interval"][0],
+            "real_high": test["interval"][1],
+            "validation": chosen["validation"][chosen["search"]],
+            "search": chosen["search"],
+            **{name.removeprefix("val_"): value for name, value in losses.items() if name.startswith("val_")},
+            "hours": round((time.time() - began) / 3600, 4),
+        }
+        with open(self.table, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(
+            " ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()),
+            flush=True,
+        )
+
+
+def _rows(path):
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return [json.loads(line) for line in file]
+
+
+def _gained(folder):
+    """The share of the held-out loss that a training of V with --start took off."""
+    losses = [row["val_loss"] for row in read_log(folder) if "val_loss" in row]
+    return 1 - losses[-1] / losses[0]
+
+
+if __name__ == "__main__":
+    workers.run_script(main)

@@ -1,0 +1,112 @@
+"""The iterative procedure: rounds that are runs, resumed, on any number of workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, ROOT
+
+import iterate
+from config import UserError
+from env.record import in_a_pass, linked_name
+from job.rundir import digest
+
+COMMAND = ["iterate.py", "pendulum", "--scale", "smoke", "--validation", "2", "--test", "3", "--iterations"]
+
+
+def start(run_dir, rounds, workers):
+    command = [sys.executable, *COMMAND, str(rounds), "--run-dir", str(run_dir), "-n", str(workers)]
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def rows(run_dir):
+    """rounds.jsonl without the hours."""
+    lines = (run_dir / "rounds" / "rounds.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "hours"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def two_rounds(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("two")
+    assert start(run_dir, 2, workers=2).wait(300) == 0
+    return run_dir
+
+
+def test_a_round_has_what_the_procedure_needs(two_rounds):
+    first, second = rows(two_rounds)
+    assert [first["round"], second["round"]] == [1, 2]
+    assert first["search"] == "zero" and second["search"] in ("zero", "last")
+    # Four recorded episodes of 40 steps a round, and two validation episodes of 200 for each new controller.
+    assert [first["real_frames"], second["real_frames"]] == [160 + 400, 160 + 400 + 160 + 800]
+    assert {"dream", "real", "real_low", "real_high", "validation", "nll", "reward", "action"} <= second.keys()
+    folder = two_rounds / "rounds"
+    names = sorted(path.name for path in (folder / "02" / "record").glob("*.npz"))
+    assert names == [f"{i:06d}.npz" for i in range(4)] + [f"01-{i:06d}.npz" for i in range(4)]
+    assert os.path.samefile(folder / "02" / "record" / "01-000000.npz", folder / "01" / "record" / "000000.npz")
+    settings = {
+        stage: json.loads((folder / "02" / stage / "config.json").read_text())["settings"] for stage in ("record", "rnn")
+    }
+    assert settings["record"]["explore"] == 0.3 and settings["rnn"]["half_new"]
+    assert settings["rnn"]["start"] == digest(folder / "01" / "rnn" / "rnn.keras")
+    chosen = json.loads((folder / "02" / "controller" / "chosen.json").read_text())
+    best = chosen["search"]
+    assert chosen["validation"][best] == max(chosen["validation"].values()) == second["validation"]
+    same = [(folder / "02" / name / "best.json").read_text() for name in ("controller", f"controller-{best}")]
+    assert same[0] == same[1]
+    test = json.loads((folder / "02" / "evaluate" / "real-test.json").read_text())
+    assert test["mean"] == second["real"]
+    assert test["seeds"] == json.loads((folder / "01" / "evaluate" / "real-test.json").read_text())["seeds"]
+
+
+def test_a_round_that_was_killed_ends_as_if_it_had_not_been(two_rounds, tmp_path):
+    """In the middle of the search for C, with one worker where there were two."""
+    process = start(tmp_path, 1, workers=1)
+    waited = time.time() + 200
+    while not (tmp_path / "rounds" / "01" / "controller-zero" / "hist.json").exists():
+        assert process.poll() is None and time.time() < waited
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if (tmp_path / "rounds" / "rounds.jsonl").exists():
+        pytest.fail("the round was over before it was killed")
+    assert start(tmp_path, 1, workers=1).wait(300) == 0
+    assert rows(tmp_path) == rows(two_rounds)[:1]
+    before = (tmp_path / "rounds" / "rounds.jsonl").read_text()
+    assert start(tmp_path, 1, workers=1).wait(300) == 0  # nothing is left to do
+    assert (tmp_path / "rounds" / "rounds.jsonl").read_text() == before
+
+
+def test_half_of_a_pass_is_new():
+    names = [f"{i:06d}.npz" for i in range(3)] + [f"01-{i:06d}.npz" for i in range(50)]
+    rng = np.random.default_rng(0)
+    passes = [in_a_pass(names, True, rng).tolist() for _ in range(20)]
+    assert all(len(chosen) == 6 and {0, 1, 2} < set(chosen) for chosen in passes)
+    assert len({i for chosen in passes for i in chosen}) > 30  # others each time
+    assert sorted(in_a_pass(names, False, rng)) == list(range(53))
+    assert sorted(in_a_pass(names[:5], True, rng)) == list(range(5))
+
+
+def test_an_episode_keeps_the_name_of_the_run_it_was_recorded_for():
+    assert linked_name("000001.npz", "02") == "02-000001.npz"
+    assert linked_name("01-000001.npz", "02") == "01-000001.npz"
+    assert linked_name("mirrored-000001.npz", "02") == "mirrored-02-000001.npz"
+    assert linked_name("mirrored-01-000001.npz", "02") == "mirrored-01-000001.npz"
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["carracing"], "the dream of carracing has no reward"),
+        (["pendulum", "--iterations", "0"], "--iterations is 0"),
+        (["pendulum", "--validation", "0"], "--validation is 0"),
+        (["pendulum", "--explore", "2"], "--explore is 2"),
+    ],
+)
+def test_impossible_rounds_are_refused(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        iterate.main(arguments)
