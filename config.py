@@ -86,7 +86,7 @@ class Game:
     # V. The authors' code runs 10 epochs, the article says 1.
     z_size: int = _setting("vae", "numbers in a latent vector z", 32)
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
-    vae_min_gain: float = _setting("vae", "stop after a pass that takes less than this share off the held-out loss", 0.0)
+    vae_min_gain: float = _setting("vae", "stop after 3 passes that took less than this share off the held-out loss", 0.0)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
     vae_from_mean: bool = _setting("vae", "V begins with the frames' mean colour as its picture; not in the article", False)

@@ -11,6 +11,7 @@ from conftest import OTHER_PRECISION, needs_bfloat16
 from config import UserError
 from env.record import BadEpisode, episode_path, save_episode
 from job.machine import check_precision, fast_precision
+from job.rundir import read_log
 
 TRAIN = ("carracing", "--scale", "smoke", "--batch-size", "10")
 
@@ -327,6 +328,27 @@ def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeyp
     assert json.loads((stopped / "vae" / "config.json").read_text())["settings"]["vae_epochs"] == 2
     train(stopped, "--epochs", "2")
     assert all((a == b).all() for a, b in zip(weights(whole), weights(stopped), strict=True))
+
+
+def test_training_stops_where_the_held_out_loss_stands_still(recorded, tmp_path, capsys):
+    """After three passes that gained less than nine tenths; and there is nothing left to do when it is run again."""
+    folder = copy_of(recorded, tmp_path)
+    train(folder, "--epochs", "9", "--min-gain", "0.9")
+    losses = [row["val_loss"] for row in read_log(folder / "vae") if "val_loss" in row]
+    assert len(losses) == 4 and min(losses[1:]) > 0.1 * losses[0]
+    before = (folder / "vae" / "vae.keras").read_bytes()
+    capsys.readouterr()
+    train(folder, "--epochs", "9", "--min-gain", "0.9")
+    assert "is finished" in capsys.readouterr().out and (folder / "vae" / "vae.keras").read_bytes() == before
+
+
+def test_a_loss_that_falls_in_any_of_the_last_passes_does_not_stand_still():
+    from vae.training import stands_still
+
+    assert not stands_still([10, 9, 8, 7.9], 0.01)
+    assert stands_still([10, 9.99, 9.95, 9.91], 0.01) and not stands_still([10, 9.99, 9.95, 9.89], 0.01)
+    assert not stands_still([10, 12, 11], 0.01)  # too few to tell
+    assert not stands_still([10, 20, 11, 12, 13, 9.8], 0.01)
 
 
 def spoil(folder, kind, number):

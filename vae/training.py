@@ -1,6 +1,5 @@
 """Training V on the recorded frames of a run."""
 
-import math
 import os
 import time
 
@@ -13,6 +12,8 @@ from world_models.job.rundir import Atomic, Progress, Stage, start_settings
 from world_models.job.training import Adam, Checkpoints, Watch, record
 from world_models.vae.frames import FrameStream, fingerprint, held_out_frames, recorded, shards
 from world_models.vae.vae import ConvVAE, begin_with
+
+PATIENCE = 3  # passes that the held-out loss may stand still
 
 
 def train(game, args):
@@ -81,7 +82,11 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
         values = {name: numbers[0] for name, numbers in history.items()}
         if number % (len(parts) // game.vae_epochs) == 0:
             values |= seen()
-            if gain(stage.rows(), epoch + 1, values) < game.vae_min_gain:
+            losses = {row["epoch"]: row["val_loss"] for row in stage.rows() if "val_loss" in row} | {
+                epoch + 1: values.get("val_loss")
+            }
+            losses = [losses[done] for done in sorted(losses) if done <= epoch + 1]
+            if game.vae_min_gain and len(unseen) and stands_still(losses, game.vae_min_gain):
                 number = len(parts)
         where = {"epoch": epoch + 1, "part": part + 1, "seconds": round(time.time() - start, 1)}
         record(stage, f"V epoch {epoch + 1}/{game.vae_epochs}", int(model.optimizer.iterations), values, **where)
@@ -95,10 +100,10 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     progress.close()
 
 
-def gain(rows, epoch, values):
-    """The share that pass number `epoch` took off the held-out loss, infinite if unknown. rows: those of log.jsonl."""
-    before = [row["val_loss"] for row in rows if "val_loss" in row and row["epoch"] < epoch]
-    return 1 - values["val_loss"] / before[-1] if before and "val_loss" in values else math.inf
+def stands_still(losses, least):
+    """Whether the last passes have taken less than the share `least` off the held-out losses before them."""
+    before, last = losses[:-PATIENCE], losses[-PATIENCE:]
+    return len(before) > 0 and min(last) > (1 - least) * min(before)
 
 
 def _save(model, path):
