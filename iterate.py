@@ -22,7 +22,7 @@ from world_models.config import UserError
 from world_models.job import workers
 from world_models.job.command import CommandLine, as_options
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import Atomic, read_json, read_log, write_json
+from world_models.job.rundir import Atomic, read_json, read_log, read_rounds, write_json
 
 PACKAGE = os.path.dirname(world_models.__file__)
 SEARCHES = "zero", "last"  # where they begin
@@ -48,8 +48,17 @@ def main(argv=None):
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
     if not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
-    pool = workers.shared = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
+    pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
     load_tensorflow(1, lanes=True)
+    workers.shared = pool  # for the stages that run in this process
+    try:
+        iterate(game, args, pool, environment)
+    finally:
+        workers.shared = None
+
+
+def iterate(game, args, pool, environment):
+    """Play the rounds that are missing, up to --iterations or --stop-at."""
     for number in range(1, args.iterations + 1):
         round_ = Round(game, args, pool, environment, number)
         row = pool.broadcast(round_.row())
@@ -67,14 +76,13 @@ class Round:
         self.game, self.args, self.pool, self.environment, self.number = game, args, pool, environment, number
         self.dir, self.before = (os.path.join(args.run_dir, "rounds", f"{n:02d}") for n in (number, number - 1))
         self.begins = number == 1
-        self.table = os.path.join(args.run_dir, "rounds", "rounds.jsonl")
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
 
     def row(self):
         """What rounds.jsonl has of this round, None before it is done."""
-        return next((row for row in _rows(self.table) if row["round"] == self.number), None)
+        return next((row for row in read_rounds(self.args.run_dir) if row["round"] == self.number), None)
 
     def play(self):
         """Go through the stages, from where they were stopped, and write the row."""
@@ -161,7 +169,7 @@ class Round:
 
     def _write(self, began):
         chosen, test = read_json(self.path("controller", "chosen.json")), read_json(self.path("evaluate", "real-test.json"))
-        rows = _rows(self.table)
+        rows = read_rounds(self.args.run_dir)
         frames = sum(row.get("frames", 0) for row in read_log(self.path("record")))
         for search in chosen["validation"]:
             frames += sum(read_json(self.path("evaluate", f"real-validation-{search}.json"))["steps"])
@@ -178,19 +186,12 @@ class Round:
             **{name.removeprefix("val_"): value for name, value in losses.items() if name.startswith("val_")},
             "hours": round((time.time() - began) / 3600, 4),
         }
-        with open(self.table, "a") as file:
+        with open(os.path.join(self.args.run_dir, "rounds", "rounds.jsonl"), "a") as file:
             file.write(json.dumps(row) + "\n")
         print(
             " ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()),
             flush=True,
         )
-
-
-def _rows(path):
-    if not os.path.exists(path):
-        return []
-    with open(path) as file:
-        return [json.loads(line) for line in file]
 
 
 def _gained(folder):

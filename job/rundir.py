@@ -167,13 +167,25 @@ class Stage:
         self._summary.flush()
 
 
+def read_rounds(run_dir):
+    """The rows of rounds/rounds.jsonl of a run, one for each finished round of iterate.py; none where there is no such file."""
+    return read_rows(os.path.join(run_dir, "rounds", "rounds.jsonl"))
+
+
 def read_log(folder):
     """The rows of a stage's log.jsonl, oldest first; none where there is no such file."""
-    path = os.path.join(folder, "log.jsonl")
+    return read_rows(os.path.join(folder, "log.jsonl"))
+
+
+def read_rows(path):
+    """The rows of a .jsonl file; none where it does not exist. Raises UserError where it cannot be read."""
     if not os.path.exists(path):
         return []
-    with open(path) as file:
-        return [json.loads(line) for line in file]
+    try:
+        with open(path) as file:
+            return [json.loads(line) for line in file]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore or remove it") from None
 
 
 def world_keywords(game, args, run_dir):

@@ -13,6 +13,7 @@ from conftest import ENVIRONMENT, ROOT
 
 import iterate
 from config import UserError
+from controller import rounds
 from env.record import in_a_pass, linked_name
 from job.rundir import digest
 
@@ -110,3 +111,13 @@ def test_an_episode_keeps_the_name_of_the_run_it_was_recorded_for():
 def test_impossible_rounds_are_refused(arguments, sentence):
     with pytest.raises(UserError, match=sentence):
         iterate.main(arguments)
+
+
+def test_rounds_are_told_and_drawn(two_rounds, tmp_path, capsys):
+    picture = tmp_path / "rounds.png"
+    rounds.main([str(two_rounds), "--out", str(picture)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(two_rounds) and [line.split()[:2] for line in lines[2:]] == [["1", "560"], ["2", "1520"]]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="has no finished round"):
+        rounds.main([str(tmp_path), "--out", str(picture)])
