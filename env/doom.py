@@ -221,6 +221,12 @@ GAME = Game(
             controller_eval_steps=5,
             controller_eval_episodes=64,
         ),
-        "smoke": dict(record_max_steps=150, rnn_seq_len=50, dream_max_steps=40),
+        "smoke": dict(record_max_steps=150, rnn_seq_len=50, dream_max_steps=40, round={}),
     },
+    round=dict(  # not measured yet
+        record_episodes=400,
+        record_hold=100,
+        vae_min_gain=0.01,
+        controller_generations=25,
+    ),
 )
