@@ -79,7 +79,7 @@ class Game:
     # extract.py
     record_episodes: int = _setting("record", "episodes to record", 10_000)
     record_max_steps: int = _setting("record", "frames after which an episode is cut", 1000)
-    record_min_frames: int = _setting("record", "an episode of this many frames or fewer is played again with another seed", 0)
+    record_min_frames: int = _setting("record", "episodes of this many frames or fewer are replayed with a new seed", 0)
     record_hold: int = _setting("record", "frames that the random policy keeps an action at most, where it keeps any", 10)
     record_full: bool = _setting("record", "go on after the game says it is over, to the last step", False)
 
@@ -89,11 +89,11 @@ class Game:
     vae_min_gain: float = _setting("vae", "stop after 3 passes that took less than this share off the held-out loss", 0.0)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
-    vae_from_mean: bool = _setting("vae", "V begins with the frames' mean colour as its picture; not in the article", False)
-    vae_kl_tolerance: float = _setting("vae", "nats for each latent dimension that the KL term leaves free", 0.5)
+    vae_from_mean: bool = _setting("vae", "V's decoder starts with the frames' mean colour; not in the article", False)
+    vae_kl_tolerance: float = _setting("vae", "nats for each latent dimension below which the KL term is not penalized", 0.5)
 
-    # Neither the article nor the authors' code knows this.
-    mirror: bool = _setting("mirror", "V and M also learn from every frame's mirror image, with the action turned round", False)
+    # Not in the article or the authors' code.
+    mirror: bool = _setting("mirror", "V and M also learn from every frame's mirror image, with the action mirrored", False)
 
     half_new: bool = _setting(
         "half_new", "in a pass, all episodes of this run, and no more of those of others (extract.py --with)", False
@@ -130,7 +130,7 @@ class Game:
     controller_eval_episodes: int = _setting("controller", "episodes of such an evaluation", 1024)
     controller_seeds: str = _setting(
         "controller",
-        "whose episodes are alike: 'pairs' (as published, 32 seeds for 64 candidates), 'one' (the same for all), 'own'",
+        "which candidates share episode seeds: 'pairs' (as published, 32 seeds for 64), 'one' (the same for all), 'own'",
         "pairs",
         choices=("pairs", "one", "own"),
     )

@@ -1,7 +1,7 @@
 """Record episodes of a policy in the real world: runs/GAME/record/, one compressed .npz each.
 
-The policy is the published random one, or with --agent a trained agent, or with --explore both by turns. Run again, it records
-what is missing.
+The policy is the published random one, or with --agent a trained agent, or with --explore both alternately. Run it again to
+record missing episodes.
 
 A second round of learning, the article's iterative procedure, begins with what the first one's agent meets:
 
@@ -31,7 +31,7 @@ def main(argv=None):
         help="of the agent's steps, the share that the random policy takes over",
     )
     command_line.add(
-        "--with", metavar="RUN_DIR", dest="others", nargs="+", default=[], help="also have the episodes of these runs"
+        "--with", metavar="RUN_DIR", dest="others", nargs="+", default=[], help="also include the episodes of these runs"
     )
     command_line.add_world_options()
     game, args = command_line.parse(argv)

@@ -1,8 +1,8 @@
-"""Evolve C with CMA-ES, in the real world or in M's dream: runs/GAME/controller/. Run again, it goes on.
+"""Evolve C with CMA-ES, in the real world or in M's dream: runs/GAME/controller/. Run it again to resume.
 
     mpirun -n 2 python train.py GAME --world real|dream
 
-A score in the dream is a promise; the one that counts is evaluate.py's, in the real world.
+Scores in the dream can mislead: evaluate.py's, in the real game, are those that count.
 
 Every rank takes its share of a generation's candidates; rank 0, which takes one too, holds the search. The options of the
 original's train.py are understood.
@@ -60,7 +60,7 @@ def _parse(argv):
     add("--world", choices=("real", "dream"), help="where C learns (default: as was published)")
     add_name_option(command_line)
     command_line.add_world_options()
-    command_line.add_precision_option("what V encodes in, and M dreams in")
+    command_line.add_precision_option("arithmetic of V's encoder and M's dreams")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
     add("-t", "--num_worker_trial", type=int, help="candidates a worker: with -n, the population is their product")
     add("-o", "--optimizer", choices=("cma",), default="cma", help="only cma, which the published runs used")

@@ -30,7 +30,7 @@ class Agent:
 
         params (K, num_params) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
         forced (B,A): what is done instead of C's actions, NaN where C decides.
-        Where C does not see M's state, M is idle and the state stays as it was. A row's numbers do not depend on its place.
+        Where C does not see M's state, M is not run and the state is unchanged. A row's numbers do not depend on its place.
         """
         count, rows = frames.shape[0], uniform(frames.shape[0])
         z = self.vae.encode_sample(filled(frames, rows), filled(noise, rows))[:count]

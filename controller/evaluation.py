@@ -19,7 +19,7 @@ ENLARGED = 4  # a pixel of the video for each of these, squared
 
 
 def evaluate(game, args, pool):
-    """Play, tell, and write runs/GAME/evaluate/. args: those of evaluate.py."""
+    """Play, print and write runs/GAME/evaluate/. args: those of evaluate.py."""
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
     world = pool.together(lambda: _open(game, args, keywords))
     settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
@@ -70,7 +70,7 @@ def _judge(game, args, world, pool, seeds):
     vae, judge = load_vision(args.run_dir, game), game.judge
 
     def score(part):
-        rows = np.resize(part, ROWS)  # the batch is full, always
+        rows = np.resize(part, ROWS)  # the batch always has all its rows
         seen = [judge.see(vae.pictures(z)) for z in watch_dreams(world, rows, args.max_steps)]
         return [(*row, len(seen)) for row in zip(*judge.score(seen), strict=True)][: len(part)]
 

@@ -21,7 +21,7 @@ class Evolution:
     """An ask-and-tell CMA-ES of `population` candidates, from the parameters `start` (P,) with deviation `sigma_init`.
 
     step_size: how that deviation adapts. "csa", by the length of the path that the mean takes, is what the published runs did:
-    its values are those of the authors' hist.json. Left alone, cma would take "tpa", which compares two points on the mean's
+    its values are those of the authors' hist.json. By default cma uses "tpa", which compares two points on the mean's
     last step, for many parameters, and "csa" for few: for the full controller, and not for one that sees z alone.
 
     It pickles, its noise included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at

@@ -18,7 +18,7 @@ def record(game, args, keywords, stage, pool):
     """Record what is missing in the opened `stage`, on all workers. args: those of extract.py; keywords: of the world."""
     missing = [i for i in range(game.record_episodes) if not os.path.exists(episode_path(stage.dir, i))]
     recorder = _Agent if args.agent else _Random
-    play_some = pool.together(lambda: recorder(game, args, keywords))  # all have looked, none has written
+    play_some = pool.together(lambda: recorder(game, args, keywords))  # all ranks have listed the folder, none has written yet
     share = missing[pool.rank :: pool.size]
     progress = Progress(len(missing), f"{pool.size} workers: episodes") if pool.rank == 0 else None
     lengths = []
@@ -58,7 +58,7 @@ class _Random:
 
 
 class _Agent:
-    """Records episodes of a trained agent, several at a time. None is thrown away for being short."""
+    """Records episodes of a trained agent, several at a time. Short episodes are kept."""
 
     rows = 64  # more than are played at once: the next one begins where one is over, and only the last leave rows idle
 

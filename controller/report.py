@@ -1,4 +1,4 @@
-"""Scores told: mean, deviation, interval, histogram, and the published figures beside them."""
+"""Reporting scores: mean, deviation, interval, histogram, and the published figures beside them."""
 
 import os
 
@@ -53,7 +53,7 @@ def save_histogram(path, title, measured):
     figure.savefig(path, format="png", dpi=120)
 
 
-# What a film's file may end in: its codec, and how good, for ffmpeg. A README shows the second, and plays it in a loop.
+# What a film's file may end in: its codec and quality, for ffmpeg. A README shows the second, and plays it in a loop.
 VIDEOS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 
 

@@ -18,8 +18,8 @@ from world_models.rnn.world_model import load_world_model
 def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):
     """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for candidates of `episodes` episodes.
 
-    lanes: threads that dream side by side in this process. precision: "float32" or "bfloat16", what V encodes the real world
-    in, and what M dreams in; keywords are those of the real world's environment.
+    lanes: threads that compute dreams in parallel in this process. precision: "float32" or "bfloat16", of V's encoder in the
+    real world, and of M's dreams; keywords are those of the real world's environment.
 
     Raises UserError where V or M is missing or not usable.
     """
@@ -57,7 +57,7 @@ def run_episodes(pool, world, params, seeds, max_steps):
 class DreamWorld:
     """Dreams, those of all units of work together."""
 
-    at_once = 1  # whoever dreams beside it, a dream is the same
+    at_once = 1  # a dream does not depend on which rows share its batch
 
     def __init__(self, controller, dream, episodes, lanes=1):
         self.controller, self.dream, self.episodes = controller, dream, episodes
@@ -148,7 +148,7 @@ class RealWorld:
         forced = None if force is None else np.full((rows, game.action_size), np.nan, np.float32)
 
         def seat(row):
-            """Begin the next episode of the row's unit; without one the row goes on unseen."""
+            """Begin the next episode of the row's unit; without one the row is computed but ignored."""
             unit = row // self.episodes
             episode[row], seed = waiting[unit].pop() if unit < len(units) and waiting[unit] else (-1, None)
             played[row] = 0
@@ -196,7 +196,7 @@ class RealWorld:
 
 
 def watch_dreams(world, seeds, max_steps):
-    """Yields z (B,Z) before each step of a DreamWorld's controller in B dreams, until all are over."""
+    """Yields z (B,Z) before each step of a DreamWorld's controller in B dreams, until all have ended."""
     params = tf.constant(np.tile(world.controller.params, (len(seeds), 1)), tf.float32)
     act = tf.function(world.controller.act, jit_compile=True)
     for z, *_ in world.dream.watch(lambda t, z, state: act(z, state, params), seeds, max_steps):

@@ -15,7 +15,7 @@ from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 
 
 def evolve(game, args, keywords, stage, pool):
-    """Evolve C in the opened `stage`, from where a stopped search was. args: those of train.py; keywords: of `open_world`."""
+    """Evolve C in the opened `stage`, resuming a stopped search. args: those of train.py; keywords: of `open_world`."""
     models = args.world, args.run_dir, game, game.controller_episodes
     world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, args.threads, **keywords))
     training = pool.together(lambda: _training(game, args, world, stage) if pool.rank == 0 else None)

@@ -1,7 +1,7 @@
 """A training run's state: what the original logs (hist.json, hist_best.json, best.json), and the checkpoint that resumes it.
 
-The checkpoint holds all of it, so that a run that was killed at any moment goes on as if it had not been; the JSON files are
-written from it.
+The checkpoint holds all of it, so that a run that was killed at any moment resumes as if it had not been interrupted. The JSON
+files are written from it.
 """
 
 import os

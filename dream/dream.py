@@ -1,4 +1,4 @@
-"""The dream: M in the place of the world (article, "Learning Inside of a Dream").
+"""The dream: M as a simulator of the game (article, "Learning Inside of a Dream").
 
 A dream starts from a sample of a recorded episode's first frame, with M's state at zero and restart = 1. At each step M is
 given z and the action, the next z is sampled from its mixture at a temperature t (logits / t, sigma * sqrt(t)), and the dream

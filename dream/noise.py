@@ -1,6 +1,6 @@
 """Noise in dreams: a counter-based generator, so that a number depends on (episode, step, dimension) and on nothing else.
 
-An episode is then the same whoever dreams beside it, in whatever batch and on whatever worker. TensorFlow's stateless
+An episode is then the same in any batch and on any worker. TensorFlow's stateless
 generators take one seed for a whole tensor; here each row has its own. Threefry-2x32 with 20 rounds: Salmon et al., "Parallel
 Random Numbers: As Easy as 1, 2, 3" (2011).
 """

@@ -1,7 +1,7 @@
 """Whole dreams of any number of controllers in one graph call.
 
 The batch is kept full: a row whose dream is over takes the next waiting episode at once, and when none is waiting the batch
-goes down through a few sizes with those who still dream. A dream is the same, bit for bit, whoever dreams beside it.
+goes down through a few sizes with those who still dream. A dream is the same, bit for bit, whichever rows share its batch.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +77,7 @@ class _Lane:
     def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
         """(scores (N,), steps (N,)) of N episodes; with_actions also episode, time (S,) and action (S,A) of all S row-steps."""
         kernel, count = self.kernel, tf.shape(seeds)[0]
-        # Rows without a dream have the episode `count`, and dream on unseen.
+        # Rows without a dream have the episode `count`, and are computed but ignored.
         owners, seeds = (tf.concat([part, part[:1]], axis=0) for part in (owners, seeds))
         sizes = tf.constant(self.sizes)
 
@@ -87,7 +87,7 @@ class _Lane:
             return seed, tf.gather(params, tf.gather(owners, episode)), score, tf.zeros_like(episode), *kernel.start(seed)
 
         def turn(over, scores, lengths, upcoming, episode, *rows):
-            """Write down the dreams that are over, begin others in their place, and leave out rows that nothing waits for."""
+            """Write down the dreams that have ended, begin others in their place, and drop rows when none is left to begin."""
             where = tf.boolean_mask(episode, over)[:, None]
             scores = tf.tensor_scatter_nd_update(scores, where, tf.boolean_mask(rows[2], over))
             lengths = tf.tensor_scatter_nd_update(lengths, where, tf.boolean_mask(rows[3], over))

@@ -1,4 +1,4 @@
-"""How many rows a batch must have for each of them to be multiplied alike, bit for bit, wherever it stands.
+"""How many rows a batch must have for each of them to be computed identically, bit for bit, in any position.
 
 oneDNN's product for AVX2 takes six rows at a time, and adds in another order where one, two or three are left. (AVX-512's does
 so for a batch of one row alone; those for SSE4.1 and AVX never do.) Above 48 rows some of its threads may be left with so few.

@@ -1,1 +1,1 @@
-import world_models  # noqa: F401  whose part this is, also where it is imported by its flat name
+import world_models  # noqa: F401  the package, also where this is imported by its flat name

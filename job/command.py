@@ -76,7 +76,7 @@ class CommandLine:
             "--precision",
             choices=("auto", *PRECISIONS),
             default="auto",
-            help=f"{what}: float32, as published; bfloat16; auto: as it was begun, or else the faster here (default)",
+            help=f"{what}: float32, as published; bfloat16; auto (default): as before where it is resumed, else the faster",
         )
 
     @staticmethod

@@ -22,9 +22,9 @@ from world_models.job.machine import PRECISIONS, check_precision, fast_precision
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
-# Settings that may differ when a stage goes on: they say how far it goes, not what it computes on the way.
+# Settings that may differ when a stage goes on: they say how long it runs, not what it computes.
 EXTENDABLE = {"record_episodes", "vae_epochs", "vae_min_gain", "rnn_epochs", "controller_generations"}
-# Settings that folders of earlier versions do not name, and what they were there; None: nobody knows.
+# Settings that folders of earlier versions do not name, and their values then; None: unknown.
 THEN = {"mirror": False, "half_new": False, "vae_min_gain": 0.0, "vae_from_mean": False, "played_by": None}
 # What makes each stage's output, for the sentence that a missing one gets.
 COMMANDS = {

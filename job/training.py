@@ -1,4 +1,4 @@
-"""What the trainings of V and of M share: data, checkpoints, progress that stops at a loss that is no number, and records."""
+"""What the trainings of V and of M share: data, checkpoints, progress that stops at a non-finite loss, and records."""
 
 import glob
 import math

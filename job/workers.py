@@ -32,7 +32,7 @@ class Pool:
             sys.excepthook = self._abort
 
     def _abort(self, kind, error, trace):
-        """An exception on any rank ends the whole job with its traceback: the others would wait for it for ever."""
+        """An exception on any rank ends the whole job with its traceback: the others would wait for it forever."""
         traceback.print_exception(kind, error, trace)
         sys.stderr.flush()
         time.sleep(1)  # for mpirun to pass the traceback on: it drops what it has not read when it ends the job
@@ -52,7 +52,7 @@ class Pool:
 
     @contextlib.contextmanager
     def stage(self, stage):
-        """`with pool.stage(Stage(...)) as stage:` rank 0 alone opens it; what keeps it from that is raised on all ranks."""
+        """`with pool.stage(Stage(...)) as stage:` rank 0 alone opens it; an error in opening it is raised on all ranks."""
         self.together(stage.__enter__ if self.rank == 0 else lambda: None)
         with contextlib.ExitStack() as stack:
             if self.rank == 0:

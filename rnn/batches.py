@@ -1,8 +1,8 @@
 """Sequences for M from series.npz: whole episodes, or streams through all episodes.
 
 A plan yields (index (B,L+1), mask (B,L)): frames in the series' flat arrays, L transitions between neighbours, and 1 where a
-transition counts: 0 where a row is padded, and after an episode that was cut, which is no death. All batches of a training have
-the same shape.
+transition counts: 0 where a row is padded, and after an episode that was cut off, which is not a death. All batches of a
+training have the same shape.
 """
 
 import numpy as np

@@ -114,10 +114,10 @@ def _known(run_dir, made_by, precision):
 
 
 class _Partial:
-    """The series so far: raw files that episodes are appended to, and a note (partial.json) of how far they are good."""
+    """The series so far: raw files that episodes are appended to, and a note (partial.json) of how much of them is valid."""
 
     def __init__(self, stage, columns, made_by):
-        """columns: {array name: (dtype, a frame's shape)}. A note of another V or of other columns counts not."""
+        """columns: {array name: (dtype, a frame's shape)}. A note of another V or of other columns is ignored."""
         self.note, self.columns, self.made_by = stage.path("partial.json"), columns, made_by
         before = read_json(self.note) if os.path.exists(self.note) else {}
         if before.get("vae") != made_by or before.get("columns") != list(columns):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class Prediction(NamedTuple):
-    """What M says of the next step: mixtures of K Gaussians for each of Z dimensions, and what else it predicts, or None."""
+    """M's prediction of the next step: mixtures of K Gaussians for each of Z dimensions, and what else it predicts, or None."""
 
     logits: tf.Tensor  # (...,Z,K), log weights, not normalized
     mean: tf.Tensor  # (...,Z,K)
@@ -41,7 +41,7 @@ class Head:
         return Prediction(*tf.split(tf.reshape(mixture, shape), 3, axis=-1), restart, reward, others.get("action"))
 
     def planes(self, weight):
-        """The layer's weight (...,size) in the order that vectors of Z numbers like.
+        """The layer's weight (...,size) ordered for vectorized operations over Z.
 
         K planes of Z log weights, K of means, K of log deviations, and last what else there is, as `by_name` takes it.
         """

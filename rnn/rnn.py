@@ -61,7 +61,7 @@ class MDNRNN(keras.Model):
         return {f"predict_{name}": name in self.layout.others for name in ("restart", "reward", "action")}
 
     def load_json(self, path):
-        """Take the weights in the original's rnn.json, integers of 1e-4, in its order for an M that predicts restarts or none.
+        """Load the weights in the original's rnn.json, integers of 1e-4, in its order for an M that predicts restarts or none.
 
         Raises UserError, naming the file and the array, where they are not of this size or cannot be read.
         """

@@ -27,12 +27,12 @@ def load_world_model(run_dir, game):
 
 
 def load_vision(run_dir, game):
-    """V alone, for who looks at what is dreamed. Raises UserError where it is missing, unreadable or has NaN in it."""
+    """V alone, to render dreams. Raises UserError where it is missing, unreadable or has NaN in it."""
     return load_vae(need(run_dir, "vae", "vae.keras", game.name))
 
 
 def load_memory(run_dir, game):
-    """M of a run: all that a dream needs where nobody looks at pictures. Raises UserError as `load_world_model`."""
+    """M of a run: all that a dream needs without rendering. Raises UserError as `load_world_model`."""
     path = need(run_dir, "rnn", "rnn.keras", game.name)
     rnn = load_rnn(path)
     if (rnn.action_size, rnn.predicts) != (game.action_size, game.predicts):
