@@ -1,10 +1,11 @@
-"""What a game is, and the hyperparameters of all of them.
+"""The Game dataclass, and the published hyperparameters.
 
-Each game is a file of its own in env/, which has its values; `GAMES` finds them. A default here is the published value. A field
-whose metadata names a stage is an option of that stage's script: `vae_epochs` is `python -m vae.train --epochs`.
+Each game has a file in env/ with its values; `GAMES` collects them. A default here is the published value. A field whose
+metadata names a stage is an option of that stage's script: `vae_epochs` is `python -m vae.train --epochs`.
 
 Sources: Ha & Schmidhuber, "World Models" (2018), https://worldmodels.github.io, and the authors' code,
-https://github.com/hardmaru/WorldModelsExperiments. Where they differ, the article is the default and the comment has the other.
+https://github.com/hardmaru/WorldModelsExperiments. Where they differ, the default is the article's value and a comment gives
+the other.
 """
 
 import importlib
@@ -16,58 +17,58 @@ sys.modules[__name__] = importlib.import_module("world_models.config")  # also w
 
 
 class UserError(Exception):
-    """Bad input, told in one sentence: what is wrong, and what makes it right. Scripts print it and exit with status 2."""
+    """Bad input. The message is one sentence: what is wrong, and how to correct it. Scripts print it and exit with status 2."""
 
 
 def _setting(stage, help, default, option=None, choices=()):
-    """A field that is an option of `stage`'s script, by default called as the field without "STAGE_" before it.
+    """A field that is an option of `stage`'s script. Its default name is the field's name without the prefix "STAGE_".
 
-    choices: the values that a text can have.
+    choices: the allowed values, if the field is a text.
     """
     return field(default=default, metadata={"stage": stage, "help": help, "option": option, "choices": choices})
 
 
-MODES = ("zh", "zch", "z", "z_hidden")  # of controllers: what they see; the last is z too, through a hidden layer
+MODES = ("zh", "zch", "z", "z_hidden")  # what a controller sees; z_hidden: z, through a hidden layer
 
 
 @dataclass(frozen=True)
 class Original:
-    """What the authors' code has for a game, and where."""
+    """The authors' files for a game, and their names for it."""
 
     folder: str  # in their repository
-    places: dict  # {"vae": paths of its file in that folder, ...}: the first is the one that their scripts read
-    log: str  # what the names of a search's logs begin with
-    worlds: dict  # {their name for the game: "real" or "dream"}, where it is not ours
+    places: dict  # {"vae": paths of its file in that folder, ...}; their scripts read the first
+    log: str  # prefix of the names of a search's logs
+    worlds: dict  # {their name for the game: "real" or "dream"}, where it differs from ours
 
 
 @dataclass(frozen=True, kw_only=True)
 class Game:
-    """A game and everything that the procedure needs to know of it. Frozen: `dataclasses.replace` makes a changed copy."""
+    """A game, and all that the procedure needs to know about it. Frozen: `dataclasses.replace` makes a changed copy."""
 
-    # The real world. Actions are what C puts out and M sees; `action_maps` turn C's tanh outputs into them, one map for each:
-    # "signed" leaves (-1, 1), "halved" is (a + 1) / 2, "clipped" is clip(a, 0, 1).
+    # The real world. Actions are C's outputs and M's inputs. `action_maps` has one map for each number of an action. It is
+    # applied to C's tanh output a: "signed" is a itself, in (-1, 1); "halved" is (a + 1) / 2; "clipped" is clip(a, 0, 1).
     name: str
     environment: Callable  # makes a Gymnasium environment with observations (64,64,3) uint8
     real_id: str
-    max_steps: int  # env steps after which an episode of the real world is over
-    timeout: bool  # the environment itself does not count them: Gymnasium's TimeLimit does
+    max_steps: int  # env steps after which an episode of the real world ends
+    timeout: bool  # whether Gymnasium's TimeLimit counts these steps, not the environment itself
     frames_per_second: int
     action_maps: tuple
-    mirrored_action: tuple  # factors that make an action that of the same game seen in a mirror
+    mirrored_action: tuple  # factors that turn an action into that of the mirrored game
     options: dict = field(default_factory=dict)  # keywords of `environment`: {name: (its values, the default first; help)}
-    random_policy: Callable  # random_policy(game, rng) -> act(t) -> (A,): what V and M learn from; see env.policies
-    blind_players: Callable  # blind_players(game, rng) -> {name: act(t)}: who sees nothing, for comparison
+    random_policy: Callable  # random_policy(game, rng) -> act(t) -> (A,): records the training data; see env.policies
+    blind_players: Callable  # blind_players(game, rng) -> {name: act(t)}: baselines that ignore the frames
 
     # Its dream.
     dream_id: str
     train_world: str  # where C is evolved: "real" or "dream"
     whole_episodes: bool  # M trains on whole episodes from the zero state, not on streams that run through all episodes
-    predict_restart: bool = False  # M predicts death, and is told where an episode begins
+    predict_restart: bool = False  # M predicts deaths, and has a flag as input where an episode begins
     predict_reward: bool = False
-    predict_action: bool = False  # the next one of the recorded policy
-    reward_scale: float = 1.0  # rewards are so many times what M predicts
-    survival_reward: float = 0.0  # for each step of a dream, where M predicts no reward
-    judge: object = None  # scores a dream that has no reward by its pictures; with what evaluate.py asks of it
+    predict_action: bool = False  # the recorded policy's next action
+    reward_scale: float = 1.0  # M predicts rewards divided by this
+    survival_reward: float = 0.0  # reward of each step of a dream, where M predicts none
+    judge: object = None  # scores dreams without rewards by their pictures, as env.car.on_road.OnRoad does
     controller_bias: bool
 
     # What was published, and what a scale changes.
@@ -80,13 +81,13 @@ class Game:
     record_episodes: int = _setting("record", "episodes to record", 10_000)
     record_max_steps: int = _setting("record", "frames after which an episode is cut", 1000)
     record_min_frames: int = _setting("record", "episodes of this many frames or fewer are replayed with a new seed", 0)
-    record_hold: int = _setting("record", "frames that the random policy keeps an action at most, where it keeps any", 10)
-    record_full: bool = _setting("record", "go on after the game says it is over, to the last step", False)
+    record_hold: int = _setting("record", "the most frames that the random policy repeats an action, where it repeats any", 10)
+    record_full: bool = _setting("record", "continue to the last step after the game has ended", False)
 
     # V. The authors' code runs 10 epochs, the article says 1.
     z_size: int = _setting("vae", "numbers in a latent vector z", 32)
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
-    vae_min_gain: float = _setting("vae", "stop after 3 passes that took less than this share off the held-out loss", 0.0)
+    vae_min_gain: float = _setting("vae", "stop after a pass that lowers the held-out loss by less than this share", 0.0)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
     vae_from_mean: bool = _setting("vae", "V's decoder starts with the frames' mean colour; not in the article", False)
@@ -96,7 +97,7 @@ class Game:
     mirror: bool = _setting("mirror", "V and M also learn from every frame's mirror image, with the action mirrored", False)
 
     half_new: bool = _setting(
-        "half_new", "in a pass, all episodes of this run, and no more of those of others (extract.py --with)", False
+        "half_new", "a pass takes all episodes of this run and at most as many of other runs (extract.py --with)", False
     )
 
     # M. The article says 20 epochs, the authors' code runs more: each game's file says how many.
@@ -105,13 +106,13 @@ class Game:
     rnn_epochs: int = _setting("rnn", "passes over all episodes", 20)
     rnn_batch_size: int = _setting("rnn", "sequences in a batch", 100)
     rnn_seq_len: int = _setting("rnn", "transitions in a sequence", 999)
-    rnn_learning_rate: float = _setting("rnn", "Adam's first step size", 1e-3)
+    rnn_learning_rate: float = _setting("rnn", "Adam's initial step size", 1e-3)
     rnn_decay: float = _setting("rnn", "factor on the step size after each update", 1.0)
     rnn_grad_clip: float = _setting("rnn", "each gradient value is clipped to +- this", 1.0)
     rnn_restart_weight: float = _setting("rnn", "weight of the restart loss where a restart happens", 10.0)
 
     # The dream.
-    dream_temperature: float = _setting("dream", "1 is M as trained; more makes the dream less certain", 1.0)
+    dream_temperature: float = _setting("dream", "1 is M as trained; higher values make the dream less certain", 1.0)
     dream_max_steps: int = _setting("dream", "steps after which a dream is cut", 1000, option="dream-max-steps")
 
     # C and CMA-ES.
@@ -119,18 +120,24 @@ class Game:
         "controller", "what C sees: zh, zch, z, or z_hidden (z through 40 tanh units)", "zh", choices=MODES
     )
     controller_population: int = _setting("controller", "candidates in a generation", 64)
-    controller_episodes: int = _setting("controller", "episodes that a candidate's fitness is the mean of", 16)
+    controller_episodes: int = _setting("controller", "episodes of a candidate; its fitness is their mean score", 16)
     controller_max_steps: int = _setting("controller", "real steps after which a training episode is cut", 1000)
-    controller_sigma_init: float = _setting("controller", "first standard deviation of the search, from zero", 0.1)
+    controller_sigma_init: float = _setting(
+        "controller", "initial standard deviation of the search, which starts from zeros or --start", 0.1
+    )
     controller_step_size: str = _setting(
-        "controller", "how that adapts: csa, by the mean's path, or tpa, by two points", "csa", choices=("csa", "tpa")
+        "controller",
+        "how it adapts: csa (length of the mean's path) or tpa (two points on its last step)",
+        "csa",
+        choices=("csa", "tpa"),
     )
     controller_generations: int = _setting("controller", "generations to evolve", 1800)
     controller_eval_steps: int = _setting("controller", "generations between evaluations of the CMA mean", 25)
-    controller_eval_episodes: int = _setting("controller", "episodes of such an evaluation", 1024)
+    controller_eval_episodes: int = _setting("controller", "episodes in each evaluation of the CMA mean", 1024)
     controller_seeds: str = _setting(
         "controller",
-        "which candidates share episode seeds: 'pairs' (as published, 32 seeds for 64), 'one' (the same for all), 'own'",
+        "which candidates share episode seeds: 'pairs' (as published: 32 sets of seeds for 64 candidates), 'one' (all share), "
+        "'own' (none share)",
         "pairs",
         choices=("pairs", "one", "own"),
     )
@@ -141,29 +148,29 @@ class Game:
 
     @property
     def lowest_action(self):
-        """The least that each number of an action can be; the greatest is 1."""
+        """The minimum of each number of an action; the maximum is 1."""
         return tuple(-1.0 if name == "signed" else 0.0 for name in self.action_maps)
 
     @property
     def predicts(self):
-        """{"predict_restart": bool, ...}: what M predicts beside the next z, as MDNRNN takes it."""
+        """{"predict_restart": bool, ...}: what M predicts besides the next z, as keywords of MDNRNN."""
         return {name: getattr(self, name) for name in ("predict_restart", "predict_reward", "predict_action")}
 
     @property
     def dream_rewards(self):
-        """Whether there is anything to learn from in this game's dream."""
+        """Whether this game's dream has a reward, without which C cannot learn there."""
         return self.predict_reward or self.survival_reward != 0
 
     def dreams_are_judged(self, world):
-        """Whether scores in `world`, "real" or "dream", are by what it looks like: in a dream that has no reward."""
+        """Whether episodes in `world`, "real" or "dream", are scored by their pictures: true for dreams without a reward."""
         return world == "dream" and not self.dream_rewards
 
 
-# What a scale changes for every game; the games' own files say what it changes for each.
+# What a scale changes for every game. The games' own files have the changes for one game.
 SCALES = {
     "paper": {},  # as published
     "quick": {},  # `make run` in 15 minutes on 2 cores
-    "smoke": dict(  # for tests, and learns nothing
+    "smoke": dict(  # for tests; too little for learning
         record_episodes=4,
         vae_batch_size=20,
         vae_epochs=1,
@@ -180,7 +187,7 @@ SCALES = {
 
 
 def __getattr__(name):
-    """GAMES, {name: Game}, is put together when it is first asked for: the games import this file."""
+    """GAMES, {name: Game}, is built on first access, because the games import this file."""
     if name != "GAMES":
         raise AttributeError(f"module 'config' has no attribute {name!r}")
     from world_models import env

@@ -3,7 +3,7 @@
 The policy is the published random one, or with --agent a trained agent, or with --explore both alternately. Run it again to
 record missing episodes.
 
-A second round of learning, the article's iterative procedure, begins with what the first one's agent meets:
+A second round of the article's iterative procedure starts with episodes of the first round's agent:
 
     python extract.py GAME --agent runs/GAME --with runs/GAME --run-dir runs/GAME-2 --episodes 400
 """
@@ -28,7 +28,7 @@ def main(argv=None):
         metavar="SHARE",
         type=float,
         default=0,
-        help="of the agent's steps, the share that the random policy takes over",
+        help="share of the agent's steps that the random policy takes over",
     )
     command_line.add(
         "--with", metavar="RUN_DIR", dest="others", nargs="+", default=[], help="also include the episodes of these runs"
@@ -57,7 +57,7 @@ def main(argv=None):
 
 
 def _digests(game, args):
-    """{stage: the digest of its file} of the V, M and C that play."""
+    """{stage: digest of its file} of the agent's V, M and C."""
     from world_models.controller.agent import controller_stage
 
     stage = controller_stage(args.agent, args.name)
@@ -66,7 +66,7 @@ def _digests(game, args):
 
 
 def _others(game, args, keywords):
-    """{run's name: paths} of the episodes of --with's runs."""
+    """{run's name: paths} of the episodes in the runs of --with."""
     episodes = {}
     for run_dir in args.others:
         name, folder = os.path.basename(os.path.abspath(run_dir)), os.path.join(run_dir, "record")

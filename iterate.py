@@ -1,12 +1,18 @@
 """The article's iterative procedure: round after round, in runs/GAME/rounds/NN/.   python iterate.py GAME --iterations 20
 
-In each round the agent so far, in the first the random policy, plays the real world with a share of exploration, and is
-recorded. V, until it gains no more, and M are trained on from the last round's, with all recordings so far, half of each pass
-new. C is searched in M's dream twice, from the last C and from zero, and the one that is better in a few real episodes stays.
-What it then scores in the real world is for you alone: nothing learns from it.
+In each round:
 
-A round is a run directory like any other: evaluate.py, probe.py and `extract.py --with` take it as --run-dir. rounds.jsonl has
-a row for each. The same command goes on where it was stopped.
+1. The last round's agent plays the real game, with a share of random actions, and is recorded. In the first round the random
+   policy plays alone.
+2. V and M are trained further, from the last round's weights, on all recordings so far. At least half of the episodes in each
+   pass are new. Once a round lowers V's held-out loss by less than --vae-min-gain, the V before it is kept for all later
+   rounds.
+3. C is searched in M's dream twice, from zeros and from the last round's C. The one with the better score in a few real
+   episodes is kept; in the first round there is only the search from zeros.
+4. C is scored in further real episodes. Nothing is trained on this score or chosen by it.
+
+Each round is a run directory: pass it to evaluate.py and probe.py as --run-dir, or to extract.py as --agent or --with.
+rounds.jsonl has a row for each round. Run the command again to resume.
 """
 
 import json
@@ -25,20 +31,25 @@ from world_models.job.machine import load_tensorflow
 from world_models.job.rundir import Atomic, read_json, read_log, read_rounds, write_json
 
 PACKAGE = os.path.dirname(world_models.__file__)
-SEARCHES = "zero", "last"  # where they begin
+SEARCHES = "zero", "last"  # what C's searches start from: zeros, and the last round's C
 
 
 def main(argv=None):
-    environment = dict(os.environ)  # before anything sets threads in it
+    environment = dict(os.environ)  # for separate processes, before this one sets its number of threads in it
     environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(PACKAGE), *filter(None, [environment.get("PYTHONPATH")])])
     command = CommandLine(__doc__, "record", "vae", "mirror", "rnn", "dream", "controller", rounds=True)
     workers.add_option(command)
     add = command.add
     add("--iterations", type=int, default=20, help="rounds (default: 20)")
     add("--explore", type=float, default=0.3, help="share of steps that the random policy takes over (default: 0.3)")
-    add("--validation", type=int, default=4, help="real episodes that each new C plays to be chosen (default: 4)")
-    add("--test", type=int, default=32, help="real episodes of a round's score (default: 32)")
-    add("--stop-at", type=float, metavar="SCORE", help="stop after a round whose C has this score in its --validation episodes")
+    add("--validation", type=int, default=4, help="real episodes by which a round's C is chosen (default: 4)")
+    add("--test", type=int, default=32, help="real episodes in which the chosen C is scored (default: 32)")
+    add(
+        "--stop-at",
+        type=float,
+        metavar="SCORE",
+        help="stop after a round whose C reaches this mean score in its --validation episodes",
+    )
     command.add_world_options()
     game, args = command.parse(argv)
     if not game.dream_rewards:
@@ -70,7 +81,7 @@ def iterate(game, args, pool, environment):
 
 
 class Round:
-    """One round, and its folder."""
+    """One round, and its folder rounds/NN/."""
 
     def __init__(self, game, args, pool, environment, number):
         self.game, self.args, self.pool, self.environment, self.number = game, args, pool, environment, number
@@ -81,11 +92,11 @@ class Round:
         return os.path.join(self.dir, *names)
 
     def row(self):
-        """What rounds.jsonl has of this round, None before it is done."""
-        return next((row for row in read_rounds(self.args.run_dir) if row["round"] == self.number), None)
+        """This round's row of rounds.jsonl, None before the round is done."""
+        return next((row for row in _rows(self.table) if row["round"] == self.number), None)
 
     def play(self):
-        """Go through the stages, from where they were stopped, and write the row."""
+        """Run the stages that are not finished, and write the row."""
         began, game, args = time.time(), self.game, self.args
         options = as_options(game, "record") + self._world()
         if not self.begins:
@@ -102,17 +113,17 @@ class Round:
         self.pool.together(lambda: self.pool.rank or self._write(began))
 
     def _command(self, *options):
-        """The command line of a stage, with a seed of this round's own."""
+        """The command line of a stage. Each round has its own seed."""
         seed = str(self.args.seed * 1000 + self.number)
         return [self.game.name, "--scale", self.args.scale, "--run-dir", self.dir, "--seed", seed, *options]
 
     def _world(self):
-        """The options of the real world that were given."""
+        """The real world's options that were given, as words of a command line."""
         given = {name: getattr(self.args, name) for name in self.game.options}
         return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
 
     def _evaluate(self, split, episodes, search=None):
-        """Play in the real world; the test episodes are the same in all rounds."""
+        """Score C, that of `search` or the chosen one, in the real world. All rounds have the same test episodes."""
         name = "-".join(["real", split, *([search] if search else [])])
         if not self.pool.broadcast(os.path.exists(self.path("evaluate", f"{name}.json"))):
             options = ["--split", split, "--episodes", str(episodes), *(["--name", search] if search else [])]
@@ -120,7 +131,7 @@ class Round:
             evaluate.main(self._command(*options, *seed))
 
     def _train_models(self):
-        """V, the series and M, each in a process of its own, with all cores."""
+        """Train V, encode the series and train M, each in a separate process with all cores."""
         game, before = self.game, "" if self.begins else self.before
         on = ["--half-new"] if before else []
         start = {name: ["--start", os.path.join(before, name, f"{name}.keras")] if before else [] for name in ("vae", "rnn")}
@@ -134,7 +145,7 @@ class Round:
         self._run("rnn.train", *as_options(game, "rnn"), *on, *start["rnn"])
 
     def _v_stays(self):
-        """Whether the last round's V had nothing more to gain: it is that of the round before it."""
+        """Whether V is no longer trained: the last round kept the V of the round before it."""
         paths = [
             os.path.join(self.args.run_dir, "rounds", f"{n:02d}", "vae", "vae.keras")
             for n in (self.number - 2, self.number - 1)
@@ -155,7 +166,7 @@ class Round:
             )
 
     def _choose(self):
-        """Make the search whose C is the better in the real validation episodes the round's controller/."""
+        """Copy the search with the better score in the real validation episodes to the round's controller/."""
         scores = {search: score for search in SEARCHES if (score := self._validated(search)) is not None}
         best = max(scores, key=scores.get)
         with Atomic(self.path("controller")) as temporary:
@@ -195,7 +206,7 @@ class Round:
 
 
 def _gained(folder):
-    """The share of the held-out loss that a training of V with --start took off."""
+    """By what share a training of V with --start lowered the held-out loss."""
     losses = [row["val_loss"] for row in read_log(folder) if "val_loss" in row]
     return 1 - losses[-1] / losses[0]
 

@@ -2,10 +2,10 @@
 
     mpirun -n 2 python train.py GAME --world real|dream
 
-Scores in the dream can mislead: evaluate.py's, in the real game, are those that count.
+Scores in the dream can mislead; evaluate.py's in the real game count.
 
-Every rank takes its share of a generation's candidates; rank 0, which takes one too, holds the search. The options of the
-original's train.py are understood.
+Each MPI rank evaluates its share of a generation's candidates. Rank 0 evaluates a share too, and holds the search. The options
+of the original's train.py are also accepted.
 """
 
 import os
@@ -54,16 +54,18 @@ def _parse(argv):
     command_line = CommandLine(__doc__, "controller", "dream", original_names=True)
     workers.add_option(command_line)
     add = command_line.add
-    add("--start", metavar="FILE", help="begin with this controller, in the format of best.json, instead of with zeros")
-    add("--search", choices=("cma", "gradient"), default="cma", help="CMA-ES, or from --start uphill by gradient in the dream")
-    add("--horizon", type=int, default=50, help="steps that a gradient goes back (default: 50)")
-    add("--world", choices=("real", "dream"), help="where C learns (default: as was published)")
+    add("--start", metavar="FILE", help="start from this controller, in the format of best.json, instead of from zeros")
+    add("--search", choices=("cma", "gradient"), default="cma", help="CMA-ES, or gradient ascent from --start in the dream")
+    add("--horizon", type=int, default=50, help="steps through which a gradient is backpropagated (default: 50)")
+    add("--world", choices=("real", "dream"), help="where C learns (default: as published)")
     add_name_option(command_line)
     command_line.add_world_options()
     command_line.add_precision_option("arithmetic of V's encoder and M's dreams")
     add("--threads", type=int, default=1, help="TensorFlow's threads in each worker (default: 1)")
-    add("-t", "--num_worker_trial", type=int, help="candidates a worker: with -n, the population is their product")
-    add("-o", "--optimizer", choices=("cma",), default="cma", help="only cma, which the published runs used")
+    add(
+        "-t", "--num_worker_trial", type=int, help="candidates for each worker; the population is this times -n (64 without -n)"
+    )
+    add("-o", "--optimizer", choices=("cma",), default="cma", help="cma only, as in the published runs")
     add("-e", "--num_episode", type=int, dest="controller_episodes", help="the original's name for --episodes")
     add("-s", "--seed_start", type=int, dest="seed", help="the original's name for --seed")
     add(
@@ -74,7 +76,7 @@ def _parse(argv):
     )
     add("--cap_time", type=int, choices=(0, 1), default=0, help="1: cut episodes at twice the last generation's mean length")
     add_legacy_options(command_line)
-    add("--sigma_decay", type=float, help="taken for old command lines; CMA-ES adapts its own step size")
+    add("--sigma_decay", type=float, help="accepted for old command lines, and ignored: CMA-ES adapts its step size")
     game, args = command_line.parse(argv)
     check_legacy_options(args)
     if args.start and args.legacy:
@@ -91,14 +93,14 @@ def _parse(argv):
             raise UserError("--search gradient refines a controller in the dream: give --start FILE, and --world dream")
         if args.horizon < 1:
             raise UserError(f"--horizon is {args.horizon}: give 1 or more")
-        game = replace(game, controller_seeds="one")  # a step is kept where the same dreams score more
+        game = replace(game, controller_seeds="one")  # so that candidates are compared in the same dreams
     if game.controller_population < 4:
         raise UserError(f"a population of {game.controller_population} is too small for CMA-ES: give 4 or more")
     return game, args
 
 
 def _with_legacy(game, args, pool):
-    """Convert --legacy's files. The Game with the mode of its C and, unless --sigma-init is given, its last step size."""
+    """Convert --legacy's files. Returns the Game with the mode of their C and, without --sigma-init, their last step size."""
     from world_models.controller.agent import load_controller
 
     pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
@@ -113,7 +115,7 @@ def _with_legacy(game, args, pool):
 
 
 def _digests(args, game):
-    """What identifies V and M: a search that goes on must go on with the same."""
+    """What identifies V and M. A search can be resumed only with the same ones."""
     needed = [("rnn", "rnn.keras")] + ([("vae", "vae.keras")] if args.world == "real" else [("rnn", "initial_z.json")])
     return [digest(need(args.run_dir, stage, file, game.name)) for stage, file in needed]
 

@@ -1,4 +1,4 @@
-"""The command line of a script: what all scripts have, and an option for each field of `Game` that belongs to its stage."""
+"""The command line of a script: the options of all scripts, and one for each field of `Game` that belongs to its stage."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ def _option(f):
 
 
 def as_options(game, *stages):
-    """The command line that gives the scripts of `stages` all their settings as `game` has them."""
+    """The options that set all fields of `stages` to their values in `game`, as words of a command line."""
     words = []
     for f in fields(Game):
         if f.metadata.get("stage") in stages:
@@ -26,18 +26,19 @@ def as_options(game, *stages):
 
 
 class Parser(argparse.ArgumentParser):
-    def error(self, message):  # argparse would print its usage before the sentence
+    def error(self, message):  # argparse itself would print the usage before the message
         raise UserError(f"{message} (--help lists the options)")
 
 
 class CommandLine:
     """A script's options: those that all scripts have, and one for each field of `Game` that belongs to `stages`.
 
-    `add` is argparse's `add_argument`. `parse(argv)` returns (game, args): the Game at its scale with the options that were
-    given put in, and the argparse namespace, in which `run_dir` is never None.
+    `add` is argparse's `add_argument`. `parse(argv)` returns (game, args). game is the Game at its scale, changed by the
+    options that were given. args is the argparse namespace, in which `run_dir` is never None.
 
-    original_names: also take the names that games have in the original; `args.original_world` is then the world, else None.
-    rounds: the game is as `Game.round` has it, and options have their fields' whole names, such as --rnn-epochs.
+    original_names: also accept the original's names for games. `args.original_world` is then the world that such a name means,
+    "real" or "dream"; it is None for our names.
+    rounds: the Game has the values of `Game.round`, and options have the whole names of their fields, such as --rnn-epochs.
     """
 
     def __init__(self, description, *stages, original_names=False, rounds=False):
@@ -50,8 +51,8 @@ class CommandLine:
         self.world_options = {}  # {name: every game's values}
         first = next(iter(config.GAMES))
         self.add("game", nargs="?", default=first, help=f"{', '.join(config.GAMES)} (default: {first})")
-        self.add("--scale", default="paper", help=f"how much of everything: {', '.join(SCALES)} (default: paper)")
-        self.add("--run-dir", help="where the stages of a run are kept (default: runs/GAME)")
+        self.add("--scale", default="paper", help=f"amount of data and training: {', '.join(SCALES)} (default: paper)")
+        self.add("--run-dir", help="folder of the run (default: runs/GAME)")
         self.add("--seed", type=int, default=0, help="random seed of this stage (default: 0)")
         self.stage_fields = [f for f in fields(Game) if f.metadata.get("stage") in stages]
         for f in self.stage_fields:
@@ -61,7 +62,7 @@ class CommandLine:
             self.add(flag, *self._aliases(flag), dest=f.name, help=f"{f.metadata['help']} (published: {values})", **kind)
 
     def add_world_options(self):
-        """Options for how the real world is seen; `job.rundir.world_keywords` makes the environment's keywords of them."""
+        """The games' `options` of the real world. `job.rundir.world_keywords` turns them into keywords of the environment."""
         for game in config.GAMES.values():
             for name, (values, _) in game.options.items():
                 self.world_options.setdefault(name, []).extend(values)
@@ -71,17 +72,18 @@ class CommandLine:
             self.add(f"--{name}", choices=tuple(dict.fromkeys(values)), help=text)
 
     def add_precision_option(self, what):
-        """--precision of `what`; `job.rundir.settle_precision` makes "float32" or "bfloat16" of "auto"."""
+        """Add --precision, that of `what`. `job.rundir.settle_precision` replaces "auto" by "float32" or "bfloat16"."""
         self.add(
             "--precision",
             choices=("auto", *PRECISIONS),
             default="auto",
-            help=f"{what}: float32, as published; bfloat16; auto (default): as before where it is resumed, else the faster",
+            help=f"{what}: float32, as published; bfloat16; auto (default): that of the stage being resumed, else the "
+            "faster one here",
         )
 
     @staticmethod
     def _aliases(flag):
-        """The name with underscores, as the original's options have it, where it differs."""
+        """[the name with underscores, as in the original's options], or [] where it is the same."""
         underscored = "--" + flag[2:].replace("-", "_")
         return [underscored] if underscored != flag else []
 
@@ -118,7 +120,7 @@ def _check(f, value):
 
 
 def run_script(main):
-    """Call `main()`; a UserError becomes its sentence on stderr and exit status 2."""
+    """Call `main()`. A UserError is printed to stderr as its message alone; the exit status is then 2."""
     try:
         main()
     except UserError as error:

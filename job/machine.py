@@ -1,4 +1,4 @@
-"""What depends on the machine: threads, memory, and the precision that its processor is fast with."""
+"""What depends on the machine: threads, memory, and the faster precision."""
 
 import ctypes
 import os
@@ -12,12 +12,12 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def bfloat16_allowed():
-    """Whether oneDNN may use AVX-512. Where ONEDNN_MAX_CPU_ISA forbids what the processor has, bfloat16 ends in a crash."""
+    """Whether oneDNN may use AVX-512. Where ONEDNN_MAX_CPU_ISA forbids it, bfloat16 crashes."""
     return os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper().startswith(("ALL", "DEFAULT", "AVX512", "AVX10"))
 
 
 def check_precision(name):
-    """Raise UserError where `name` is none of PRECISIONS, or cannot be had here."""
+    """Raise UserError where `name` is not in PRECISIONS, or is not available here."""
     if name not in PRECISIONS:
         raise UserError(f"there is no precision {name!r}: choose one of {', '.join(PRECISIONS)}")
     if name == "bfloat16" and not bfloat16_allowed():
@@ -25,10 +25,11 @@ def check_precision(name):
 
 
 def fast_precision(cpuinfo="/proc/cpuinfo"):
-    """What `auto` is: "bfloat16" where this processor's products of it are the faster ones, which /proc/cpuinfo tells.
+    """The precision that "auto" means: "bfloat16" where, by /proc/cpuinfo, this processor multiplies matrices faster in it.
 
-    They are with AMX, and with AVX512-BF16 on AMD's processors. With AVX512-BF16 alone Intel's take 1.8 times as long as with
-    float32 (V's encoder, 16 frames on a core of a Xeon: 6.8 ms against 3.8), and without it any take many times as long.
+    That is so with AMX, and with AVX512-BF16 on AMD's processors. On Intel's with AVX512-BF16 but no AMX, bfloat16 takes 1.8
+    times as long as float32 (V's encoder, 16 frames on a core of a Xeon: 6.8 ms against 3.8). Without AVX512-BF16 it takes many
+    times as long on any processor.
     """
     if not bfloat16_allowed():
         return "float32"
@@ -44,31 +45,32 @@ def fast_precision(cpuinfo="/proc/cpuinfo"):
 
 
 def set_threads(count):
-    """Let TensorFlow, OpenCV and NumPy's BLAS use `count` threads. For the first two it works only before they are loaded."""
+    """Let TensorFlow, OpenCV and NumPy's BLAS use `count` threads. For the first two this works only before they are loaded."""
     blas = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
-    # OpenCV's second thread, which has nothing to do in pictures of 96 by 84, would spin beside the worker all the time.
+    # With pictures of 96 by 84 OpenCV's second thread has nothing to do, but would busy-wait beside the worker.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENCV_FOR_THREADS_NUM", *blas):
         os.environ.setdefault(name, str(count))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(count)
-    threadpoolctl.threadpool_limits(count, "blas")  # NumPy has read the variables by now, where it is loaded
+    threadpoolctl.threadpool_limits(count, "blas")  # NumPy, if already loaded, no longer reads the variables
 
 
 def keep_memory():
-    """Let glibc's malloc keep what is freed, where that is what allocates.
+    """Let glibc's malloc, where it is the allocator, keep freed memory.
 
-    It would give each large array back to the system, which gives it out again page by page, with a fault and zeros for each.
+    By default it returns each large array to the system. The next one is then mapped page by page, each with a page fault and
+    filled with zeros.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     for parameter, value in ((-1, 1 << 30), (-2, 64 << 20), (-3, 32 << 20)) if mallopt else ():
-        mallopt(parameter, value)  # M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which takes no more than this
+        mallopt(parameter, value)  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD (32 MiB is its maximum)
 
 
 def load_tensorflow(threads, lanes=False):
-    """Import TensorFlow with `threads` threads, and without the half dozen lines that no setting keeps it from printing.
+    """Import TensorFlow with `threads` threads, and hide the few lines that it prints whatever its settings are.
 
-    lanes: the threads never share an operation; each runs whole ones of its own, as dreams are rolled out (dream.population).
+    lanes: threads never share an operation. Each runs separate ones, as the lanes of dream.population do.
     """
     if lanes:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

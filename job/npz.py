@@ -1,4 +1,4 @@
-"""Arrays in .npz files: compressed in little time, or uncompressed, and then never held in memory as a whole."""
+"""Arrays in .npz files: compressed quickly, or uncompressed, and then read and written without holding it all in memory."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from world_models.job.rundir import Atomic
 def save_npz(path, arrays, level=1):
     """Write {name: array} as a compressed npz, atomically.
 
-    np.savez_compressed knows only zlib's level 6, which takes several times longer here for a tenth less space.
+    np.savez_compressed has only zlib's level 6, which takes several times as long here and saves a tenth of the space.
     """
     with Atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
         for name, array in arrays.items():
@@ -38,9 +38,9 @@ def pack(path, arrays):
 
 
 def memory_maps(path):
-    """{name: read-only array} of the uncompressed npz `path`; what is not looked at stays on disk.
+    """{name: read-only array} of the uncompressed npz `path`. Data are read from disk only when used.
 
-    Raises UserError, naming the file, where it cannot be read, or has an array that is compressed or of objects.
+    Raises UserError, naming the file, where it cannot be read, or has an array that is compressed or holds objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -56,7 +56,7 @@ def _memory_map(path, archive, info):
         header = file.tell()
     if info.compress_type != zipfile.ZIP_STORED or fortran or dtype.hasobject:
         raise ValueError(f"{info.filename} is not a plain, uncompressed array")
-    with open(path, "rb") as file:  # the data follow the member's own header: 30 bytes, its name, its extra field
+    with open(path, "rb") as file:  # the data follow the member's header: 30 bytes, its name, its extra field
         file.seek(info.header_offset + 26)
         offset = info.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header
     size = dtype.itemsize * int(np.prod(shape))
@@ -66,7 +66,7 @@ def _memory_map(path, archive, info):
 
 
 def npy_header(file):
-    """(shape, dtype) of the .npy that `file` is open at the beginning of; what follows are the data."""
+    """(shape, dtype) of the .npy that starts where `file` is. Afterwards `file` is at the first byte of the data."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)

@@ -1,4 +1,4 @@
-"""A run's directory: one folder a stage, each with its lock, its settings (config.json), its log (log.jsonl) and its outputs.
+"""A run's directory. Each stage has a folder with its lock, settings (config.json), log (log.jsonl) and outputs.
 
 runs/GAME/record/  vae/  series/  rnn/  probe/  controller/  evaluate/
 """
@@ -22,11 +22,11 @@ from world_models.job.machine import PRECISIONS, check_precision, fast_precision
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
-# Settings that may differ when a stage goes on: they say how long it runs, not what it computes.
+# Settings that may differ when a stage is resumed: they say how long it runs, not what it computes.
 EXTENDABLE = {"record_episodes", "vae_epochs", "vae_min_gain", "rnn_epochs", "controller_generations"}
-# Settings that folders of earlier versions do not name, and their values then; None: unknown.
+# Settings that are not in the config.json of earlier versions, and their values then; None: unknown.
 THEN = {"mirror": False, "half_new": False, "vae_min_gain": 0.0, "vae_from_mean": False, "played_by": None}
-# What makes each stage's output, for the sentence that a missing one gets.
+# The command that makes each stage's output, for the message where it is missing.
 COMMANDS = {
     "record": "python extract.py {game}",
     "vae": "python -m vae.train {game}",
@@ -38,9 +38,9 @@ COMMANDS = {
 
 
 class Atomic:
-    """`with Atomic(path) as temporary:` write `temporary`; it takes the place of `path` only when the block ends well.
+    """`with Atomic(path) as temporary:` write to `temporary`; it replaces `path` only if the block raises nothing.
 
-    It may be a file or a folder. The temporary name keeps the ending of `path`, which np.savez and Keras look at.
+    It may be a file or a folder. The temporary name has the extension of `path`, because np.savez and Keras depend on it.
     """
 
     def __init__(self, path):
@@ -80,12 +80,13 @@ def read_json(path):
 
 
 class Stage:
-    """`with Stage(run_dir, "vae", settings, seed) as stage:` opens the stage's folder for writing, alone.
+    """`with Stage(run_dir, "vae", settings, seed) as stage:` opens the stage's folder for writing, and locks it.
 
-    settings: {name: value} of all that decides the outputs. They are written to config.json with the seed, the versions of
-    the packages and the git commit, and compared when the stage is opened again to go on, unless `compare` is false.
+    settings: {name: value} of all that decides the outputs. They are written to config.json, with the seed, the command, the
+    versions of the packages and the git commit. When the stage is opened again, they are compared, unless `compare` is false.
 
-    Raises UserError where another process has the folder, or where its outputs were made with other settings.
+    Raises UserError where the folder cannot be written, where another process has locked it, or where its outputs were made
+    with other settings.
     """
 
     def __init__(self, run_dir, name, settings, seed, compare=True):
@@ -119,7 +120,7 @@ class Stage:
         if kind is None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             self.log(stage_seconds=round(time.time() - self._began, 1), peak_memory_mib=peak)
-        self._lock.close()  # which unlocks it
+        self._lock.close()  # this unlocks it
 
     def _write_config(self):
         path = self.path("config.json")
@@ -152,11 +153,11 @@ class Stage:
             file.write(json.dumps({"time": round(time.time(), 2), **row}) + "\n")
 
     def rows(self):
-        """What `log` has written, oldest first."""
+        """The rows that `log` has written, oldest first."""
         return read_log(self.dir)
 
     def summary(self, step, values):
-        """Scalars for TensorBoard, {name: value}, at `step`."""
+        """Write scalars {name: value} at `step` for TensorBoard."""
         import tensorflow as tf
 
         if self._summary is None:
@@ -189,7 +190,7 @@ def read_rows(path):
 
 
 def world_keywords(game, args, run_dir):
-    """The keywords of `game`'s real environment: the options given, else what the run in `run_dir` was made with."""
+    """The keywords of `game`'s real environment: the options given, else those of the run in `run_dir`, else the defaults."""
     before = {}
     for stage in ("vae", "record", "controller"):
         before |= settings_in(os.path.join(run_dir, stage)) if run_dir else {}
@@ -197,9 +198,10 @@ def world_keywords(game, args, run_dir):
 
 
 def settle_precision(args, stage=None):
-    """Make of `args.precision` "auto" what the run's `stage` was begun with, so that another machine can go on with it.
+    """Replace "auto" in `args.precision` by the precision with which the run's `stage` was started.
 
-    Where there is no such stage, or it does not say: what this processor is fast with. Raises UserError for one that it lacks.
+    So a stage can be resumed on another machine. Where there is no such stage, or its precision is unknown, "auto" becomes the
+    faster one here. Raises UserError for a precision that is not available here.
     """
     if args.precision == "auto" and stage:
         before = settings_in(os.path.join(args.run_dir, stage)).get("precision")
@@ -217,14 +219,14 @@ def digest(path):
 
 
 def settings_in(stage_dir):
-    """The settings that a stage's folder was made with, {} where it does not say. Raises UserError where it is unreadable."""
+    """The settings in a stage's config.json, {} where there is none. Raises UserError where it is unreadable."""
     config = os.path.join(stage_dir, "config.json")
     return read_json(config).get("settings", {}) if os.path.exists(config) else {}
 
 
 def add_start_option(command_line, name):
-    """--start FILE of a training; `name` is the original's file that can be given."""
-    command_line.add("--start", metavar="FILE", help=f"begin with the weights in this .keras file, or in the original's {name}")
+    """Add --start FILE to a training's command line. `name`: the original's file that it accepts too."""
+    command_line.add("--start", metavar="FILE", help=f"start from the weights in this .keras file, or in the original's {name}")
 
 
 def start_settings(args):
@@ -235,21 +237,21 @@ def start_settings(args):
 
 
 def add_name_option(command_line):
-    """--name of a search for controllers, where a run's V and M serve several of them."""
+    """Add --name, which tells apart several searches for a C on the same V and M."""
     command_line.add(
-        "--name", help="which search, where a run has several: its folder is controller-NAME (default: controller)"
+        "--name", help="name of the search, where a run has several; its folder is controller-NAME (default: controller)"
     )
 
 
 def search_folder(name):
-    """The stage of --name. Raises UserError for one that is no plain word."""
+    """The stage of the search `name` (--name). Raises UserError unless it is letters, digits, _ and . only."""
     if name is not None and not re.fullmatch(r"[\w.]+", name):
         raise UserError(f"--name is {name!r}: give a word of letters, digits, _ and .")
     return "controller" if name is None else f"controller-{name}"
 
 
 def need(run_dir, stage, file, game):
-    """The path of a file that an earlier stage wrote. Raises UserError, with the command that makes it, where it is missing."""
+    """The path of a file that an earlier stage wrote. Raises UserError, with the command to run, where it is missing."""
     path = os.path.join(run_dir, stage, file)
     if not os.path.exists(path):
         stage, _, name = stage.partition("-")
@@ -267,13 +269,13 @@ def _version(package):
 
 
 def _command():
-    """sys.argv, its script as it is called from the repository's root, wherever that is."""
+    """sys.argv, with the path of a script inside the repository made relative to the repository's root."""
     script = os.path.relpath(sys.argv[0], HERE)
     return [sys.argv[0] if script.startswith("..") else script, *sys.argv[1:]]
 
 
 def _git_commit():
-    """The commit of the code that runs, with "+" where tracked files were changed since; None outside a git checkout."""
+    """The commit of the code that runs, with "+" if tracked files have been changed since. None outside a git checkout."""
     try:
         command = ["git", "-C", HERE, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
         answer = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What the trainings of V and of M share: data, checkpoints, progress that stops at a non-finite loss, and records."""
+"""Shared by the trainings of V and M: data, checkpoints, progress that stops at a non-finite loss, and records."""
 
 import glob
 import math
@@ -14,7 +14,7 @@ from world_models.job.rundir import Atomic
 class Checkpoints:
     """Weights, optimizer state and noise state after each part of a training, in `folder`. Only the last one is kept.
 
-    The number of parts that are done is in the file's name, so that it changes in the same instant as the weights.
+    The file's name has the number of parts that are done, so that the number and the weights change in one atomic step.
     """
 
     def __init__(self, folder):
@@ -22,7 +22,7 @@ class Checkpoints:
 
     @property
     def done(self):
-        """How many parts are done, 0 before the first."""
+        """How many parts are done."""
         return max((self._number(path) for path in self._files()), default=0)
 
     def save(self, model, done):
@@ -34,9 +34,9 @@ class Checkpoints:
                 os.remove(other)
 
     def finished(self, file, epochs, parts=1):
-        """Whether `epochs` of so many `parts` are done, and the model is in `file`.
+        """Whether `epochs` epochs, of `parts` parts each, are done and the model is in `file`.
 
-        Raises UserError where more are done and there is no such file: it cannot be written as the one of fewer epochs.
+        Raises UserError where more are done and there is no such file: the model after `epochs` epochs is then lost.
         """
         written = os.path.exists(os.path.join(self.folder, file))
         if self.done > epochs * parts and not written:
@@ -45,7 +45,7 @@ class Checkpoints:
         return self.done >= epochs * parts and written
 
     def restore(self, model):
-        """Put the last checkpoint, where there is one, into the compiled `model`. Returns how many parts are done.
+        """Load the last checkpoint, if there is one, into the compiled `model`. Returns how many parts are done.
 
         Raises UserError where the file cannot be read.
         """
@@ -68,7 +68,7 @@ class Checkpoints:
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras's, with the step of a weight as TensorFlow's one operation, which goes through memory once, not a dozen times."""
+    """Keras's Adam, with a weight's update as one TensorFlow operation: one pass through memory instead of a dozen."""
 
     def update_step(self, gradient, variable, learning_rate):
         index, dtype = self._get_variable_index(variable), variable.dtype
@@ -88,9 +88,9 @@ class Adam(keras.optimizers.Adam):
 
 
 def generated(generator, signature, ahead):
-    """A tf.data.Dataset of what generator() yields, made in a thread of its own, `ahead` elements before they are asked for."""
+    """A tf.data.Dataset of what generator() yields. A separate thread makes up to `ahead` elements in advance."""
     options = tf.data.Options()
-    # The tuner has nothing to tune here. It sleeps in periods that double, and an epoch's end often waited for one to be over.
+    # tf.data's autotuner has nothing to tune here. It sleeps for periods that double, and the end of an epoch waits for it.
     options.autotune.enabled = False
     return tf.data.Dataset.from_generator(generator, output_signature=signature).prefetch(ahead).with_options(options)
 
@@ -112,7 +112,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def record(stage, title, updates, values, **where):
-    """`values` {name: number} after `updates` updates: printed, logged with `where` (epoch, ...), and for TensorBoard."""
+    """Print `values` {name: number} after `updates` updates, log them with `where` (epoch, ...), and write TensorBoard's."""
     stage.log(**where, updates=updates, **values)
     stage.summary(updates, values)
     print(title + ": " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()), flush=True)

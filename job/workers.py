@@ -1,9 +1,9 @@
-"""The pool of workers: the ranks of an MPI job, each running the same program, rank 0 doing the writing.
+"""The pool of workers: the ranks of an MPI job. All run the same program; rank 0 writes the files.
 
-    pool = start(args.num_worker, units)       # starts `mpirun` itself where it was not started under one
-    results = pool.map(function, units)        # every rank gets the results of all, in order
+    pool = start(args.num_worker, units)       # restarts the script under `mpirun` if it was not started so
+    results = pool.map(function, units)        # every rank gets the results of all units, in order
 
-Results do not depend on how many ranks there are: a unit is computed whole on one rank, in the same way on any.
+Results do not depend on the number of ranks: a unit is computed by one rank, and in the same way by any.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ import traceback
 
 from world_models.config import UserError
 
-ROWS = 16  # episodes that a worker steps together, or a few less where a candidate has fewer
-# What launchers set in each process that they start: MPICH's and Intel's Hydra, Open MPI and PRRTE, Slurm's srun.
+ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
+# Environment variables set by launchers: MPICH's and Intel's Hydra, Open MPI and PRRTE, Slurm's srun.
 _LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_ID")
 
 
@@ -32,14 +32,14 @@ class Pool:
             sys.excepthook = self._abort
 
     def _abort(self, kind, error, trace):
-        """An exception on any rank ends the whole job with its traceback: the others would wait for it forever."""
+        """An exception on any rank ends the whole job with its traceback: the other ranks would wait forever."""
         traceback.print_exception(kind, error, trace)
         sys.stderr.flush()
-        time.sleep(1)  # for mpirun to pass the traceback on: it drops what it has not read when it ends the job
+        time.sleep(1)  # mpirun must pass the traceback on; it drops what it has not read when the job ends
         self._comm.Abort(1)
 
     def together(self, function):
-        """function() on every rank; a UserError on any of them is raised on all, so that all end the same way."""
+        """function() on every rank. A UserError on any of them is raised on all, so that all end the same way."""
         result = error = None
         try:
             result = function()
@@ -60,7 +60,7 @@ class Pool:
             yield stage
 
     def alone(self, function):
-        """function() on rank 0, which may use all cores: the others sleep. A UserError is raised on all ranks."""
+        """function() on rank 0, which may use all cores, because the others sleep. A UserError is raised on all ranks."""
         if self.rank:
             self.sleep()
             return self.together(lambda: None)
@@ -74,7 +74,7 @@ class Pool:
         return self.together(call)
 
     def sleep(self):
-        """Wait until all ranks are here, without keeping a core busy, as MPI does where it waits."""
+        """Wait until all ranks are here. Unlike MPI's own waiting, this keeps no core busy."""
         here = self._comm.Ibarrier()
         while not here.Test():
             time.sleep(0.02)
@@ -92,7 +92,7 @@ class Pool:
         return self.map_shares(lambda share: [function(unit) for unit in share], units)
 
     def map_shares(self, function, units):
-        """As `map`, with a function from a list of units to the list of their results, which is given a rank's whole share.
+        """As `map`, with a function that takes a rank's whole share, a list of units, and returns the list of their results.
 
         Rank r takes every size-th unit from r on.
         """
@@ -103,7 +103,7 @@ class Pool:
         return results
 
 
-shared = None  # the Pool of a script that runs others in its own process, for them
+shared = None  # the Pool that scripts use which another script runs in its own process
 
 
 def add_option(command_line):
@@ -111,16 +111,16 @@ def add_option(command_line):
         "-n",
         "--num_worker",
         type=int,
-        help="worker processes, when not started under mpirun (default: one a core); results do not depend on it",
+        help="worker processes, when not started under mpirun (default: one per core); results do not depend on it",
     )
 
 
 def start(num_worker, units, what):
     """The Pool for `units` pieces of work, called `what`.
 
-    Where a script runs others in its own process, that is `shared`. Started under mpirun, its ranks are the pool. Otherwise,
-    and where more than one worker is wanted, the script that was started is started again under mpirun, and this process ends
-    with its exit status.
+    In a script that another one runs in its own process, the Pool is `shared`. Under mpirun it is mpirun's ranks. Otherwise,
+    and if more than one worker is wanted, this runs the script again under mpirun, and then ends this process with that exit
+    status.
     Raises UserError where there are more workers than pieces of work.
     """
     if shared:
@@ -152,7 +152,7 @@ def _check_work(workers, units, what):
 
 
 def run_script(main):
-    """job.command.run_script for scripts under MPI: a UserError, which all ranks raise, is printed by rank 0 alone."""
+    """As job.command.run_script, for scripts under MPI. All ranks raise a UserError; rank 0 alone prints it."""
     try:
         main()
     except UserError as error:
