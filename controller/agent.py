@@ -1,7 +1,7 @@
 """The agent: V, M and C joined, with the published order of events.
 
-At each step C acts on the current z and M's state, then M consumes (z, action), and only then the world steps and the new
-frame is encoded and sampled (the authors' model.py; the article's pseudocode has the same order).
+At each step C acts on the current z and M's state. Then M is updated with (z, action). Only then the world steps, and the new
+frame is encoded and z sampled. The authors' model.py and the article's pseudocode both have this order.
 """
 
 import os
@@ -15,7 +15,7 @@ from world_models.rnn.world_model import load_memory
 
 
 class Agent:
-    """K controllers with V and M, in E worlds each; a batch has B = K * E rows, a controller's one after another."""
+    """K controllers with V and M, in E worlds each. A batch has B = K * E rows; those of one controller are adjacent."""
 
     def __init__(self, game, vae, rnn, mode=None):
         self.game, self.vae, self.rnn = game, vae, rnn
@@ -28,9 +28,9 @@ class Agent:
     def step(self, params, frames, noise, state, restart, forced=None):
         """(z, actions, state) for frames (B,64,64,3) uint8 and noise (B,Z) from N(0, I).
 
-        params (K, num_params) float32; state the pair (h, c), each (B,H); restart (B,), 1 at an episode's first frame.
-        forced (B,A): what is done instead of C's actions, NaN where C decides.
-        Where C does not see M's state, M is not run and the state is unchanged. A row's numbers do not depend on its place.
+        params: (K, num_params) float32. state: the pair (h, c), each (B,H). restart: (B,), 1 at an episode's first frame.
+        forced: (B,A), actions that replace C's, NaN where C decides.
+        If C does not see M's state, M is not run and the state is unchanged. A row's values do not depend on its position.
         """
         count, rows = frames.shape[0], uniform(frames.shape[0])
         z = self.vae.encode_sample(filled(frames, rows), filled(noise, rows))[:count]
@@ -50,7 +50,7 @@ class Agent:
 
 
 def controller_stage(run_dir, name=None):
-    """The stage of a run's best controller: that of the search --name, or the one evolved in it, or else the converted one."""
+    """The stage of a run's controller: that of the search `name` (--name), else the evolved one, else the converted one."""
     evolved, imported = (os.path.exists(os.path.join(run_dir, stage, "best.json")) for stage in ("controller", "legacy"))
     return "legacy" if name is None and imported and not evolved else search_folder(name)
 
@@ -58,8 +58,8 @@ def controller_stage(run_dir, name=None):
 def load_controller(run_dir, game, stage=None, file=None):
     """(mode, params (P,) float64) of a run's best controller: the one evolved in it, else the one converted from the original.
 
-    stage: its folder in the run, "controller", "controller-NAME" or "legacy", for that one alone. file: the path of another
-    controller of these V and M, in the format of best.json.
+    stage: "controller", "controller-NAME" or "legacy", to load only from that folder of the run. file: the path of another
+    controller for this V and M, in the format of best.json.
     Raises UserError where it is missing, or is not [parameters, score] with finite numbers.
     """
     stage = stage or controller_stage(run_dir)

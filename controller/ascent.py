@@ -1,21 +1,23 @@
-"""C by gradient: steps uphill through M's dream, which is differentiable (article, "Discussion").
+"""Gradient ascent on C's parameters through M's dream, which is differentiable (article, "Discussion").
 
-From zero it fails, because long chains of steps have large and nearly random gradients. It refines what CMA-ES found.
+It refines a controller that CMA-ES found. From zeros it fails: over many steps the gradients become large and nearly random.
 """
 
 import numpy as np
 
-DREAMS = 48  # of a gradient: one of the sizes in dream.rows
-LARGEST = 100.0  # norm of a gradient; one that is larger is shortened
-MEMORY, FORGET = 0.9, 0.999  # Adam's
+DREAMS = 48  # over which a gradient is averaged: one of the sizes in dream.rows
+LARGEST = 100.0  # norm to which a gradient is clipped
+MEMORY, FORGET = 0.9, 0.999  # Adam's beta_1 and beta_2
 
 
 class Ascent:
-    """An ask-and-tell search in the place of CMA-ES: each generation is a line search along Adam's direction.
+    """An ask-and-tell search that replaces CMA-ES: each generation is a line search along Adam's direction.
 
-    start (P,): the controller to refine. length: the first step, in each parameter. horizon: steps that a gradient goes back.
-    The first candidate is the present controller, so that a step is kept only where its dreams, with the same seeds, score
-    more. It pickles, its noise included; `imagine`, an `Imagination.gradient`, is given anew.
+    start: (P,), the controller to refine. length: the initial step length, for each parameter. horizon: steps through which a
+    gradient is backpropagated.
+    The first candidate is the current controller, so a step is made only if it scores higher in the same dreams.
+    It can be pickled, with the state of its random generator but without `imagine`, an `Imagination.gradient`. Set `imagine`
+    before `ask`, also after unpickling.
     """
 
     def __init__(self, start, population, length, seed, horizon):
@@ -28,7 +30,7 @@ class Ascent:
         return {**self.__dict__, "imagine": None}
 
     def ask(self):
-        """The candidates, (population, num_params) float64: the present controller, and steps of growing length."""
+        """The candidates, (population, num_params) float64: the current controller, then steps of increasing length."""
         seeds = self._rng.integers(2**32, size=DREAMS, dtype=np.uint32)
         _, gradient = self.imagine(self.mean, seeds, int(self._rng.integers(self.horizon)))
         direction = self._direction(np.float64(gradient))
@@ -37,7 +39,7 @@ class Ascent:
 
     def _direction(self, gradient):
         norm = np.linalg.norm(gradient)
-        if np.isfinite(norm):  # else the moments so far have to do
+        if np.isfinite(norm):  # else only the moments so far are used
             gradient = gradient * min(1, LARGEST / max(norm, 1e-12))
             self._first = MEMORY * self._first + (1 - MEMORY) * gradient
             self._second = FORGET * self._second + (1 - FORGET) * gradient**2
@@ -48,12 +50,12 @@ class Ascent:
         return first / (np.sqrt(second) + 1e-8)
 
     def tell(self, candidates, fitness):
-        """fitness (population,), higher is better, of the same seeds for all."""
-        best = int(np.argmax(fitness))  # the first of equal ones
+        """Move to the best candidate and adapt the step length. fitness: (population,), higher is better, shared seeds."""
+        best = int(np.argmax(fitness))  # the first, if several are equal
         self.length = max(self.length * (2 if best > self.population // 2 else 1 if best else 0.5), 1e-5)
         self.mean = np.array(candidates[best])
 
     @property
     def rms_stdev(self):
-        """The length of a step, where CMA-ES has its deviation."""
+        """The step length, logged in place of CMA-ES's standard deviation."""
         return float(self.length)

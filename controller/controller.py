@@ -1,7 +1,7 @@
 """C: the controllers of the article, from one linear layer to 40 hidden units, as one flat vector of parameters.
 
-Article, "Controller (C) Model" and "Car Racing Experiment Results"; the packing is that of the authors' model.py, so that
-their best.json files fit: biases before weights, layer after layer, weights as (inputs, outputs).
+Article, "Controller (C) Model" and "Car Racing Experiment Results". The parameters are in the order of the authors' model.py,
+so that their best.json files can be loaded: layer after layer, biases before weights, weights as (inputs, outputs).
 """
 
 import numpy as np
@@ -19,9 +19,9 @@ HIDDEN_UNITS = 40
 class Controller:
     """a = map(tanh(W x + b)), with x one of z, [z, h] and [z, c, h]; or tanh(W2 tanh(W1 z + b1) + b2).
 
-    game: a `config.Game` or the name of one; its action maps are used, and whether there are biases.
-    mode: "zh", "zch", "z" or "z_hidden"; the game's own where it is None. rnn: the MDNRNN that has the sizes of z and h, where
-    they are not the game's.
+    game: a `config.Game` or the name of one. It determines the action maps, and whether there are biases.
+    mode: "zh", "zch", "z" or "z_hidden"; None: the game's. rnn: an MDNRNN whose sizes of z and h are used instead of the
+    game's.
 
     Raises UserError for an unknown mode, and, in `set_params`, for a vector of the wrong length or with NaN in it.
     """
@@ -38,7 +38,7 @@ class Controller:
         self.sees_memory = recurrent > 0
         hidden = [HIDDEN_UNITS] if self.mode == "z_hidden" else []
         layers = [self.feature_size, *hidden, game.action_size]
-        self._shapes = []  # of the layers' parameters, in the order of the flat vector
+        self._shapes = []  # of each layer's (bias or None, weights), in the order of the flat vector
         for inputs, outputs in zip(layers[:-1], layers[1:], strict=True):
             self._shapes.append(((outputs,) if game.controller_bias else None, (inputs, outputs)))
         self.params = np.zeros(self.num_params)
@@ -48,7 +48,7 @@ class Controller:
         return sum(int(np.prod(shape)) for layer in self._shapes for shape in layer if shape is not None)
 
     def set_params(self, vector):
-        """Use `vector`, of shape (num_params,), from now on."""
+        """Set the parameters to `vector`, of shape (num_params,). Raises UserError as the class says."""
         try:
             vector = np.asarray(vector, np.float64)
         except (TypeError, ValueError):
@@ -63,9 +63,9 @@ class Controller:
         self.params = vector
 
     def load_json(self, path):
-        """Take the parameters in a best.json, [parameters, score], or [parameters]. Returns the score, or None.
+        """Load the parameters in a best.json, [parameters, score] or [parameters]. Returns the score, or None.
 
-        Raises UserError, naming the file, where it is anything else, or of another number of parameters than this mode has.
+        Raises UserError, naming the file, where it holds anything else or not as many parameters as this mode has.
         """
         params, score = read_params(path)
         try:
@@ -75,35 +75,35 @@ class Controller:
         return score
 
     def save_json(self, path, score=None):
-        """Write [parameters, score] as the original's best.json, or without a score [parameters]."""
+        """Write [parameters, score], or without a score [parameters], in the format of the original's best.json."""
         write_json(path, [self.params.tolist()] + ([] if score is None else [score]))
 
     def features(self, z, state):
-        """What C sees, (B, F), of z (B,Z) and M's state, the pair (h, c), each (B,H)."""
+        """C's inputs (B, F), from z (B,Z) and M's state, the pair (h, c), each (B,H)."""
         return features(self.mode, z, state)
 
     def actions(self, features, params=None):
         """Actions (K, E, A) for features (K, E, F): E rows for each of K parameter vectors, params (K, num_params).
 
-        With params None: features (B, F), the vector that was set, and actions (B, A).
+        With params None: actions (B, A) for features (B, F), with the parameters that were set.
         """
         if params is None:
             return self.actions(features[None], tf.constant(self.params[None], tf.float32))[0]
         return self._actions(features, params, tf.linalg.matmul)
 
     def row_actions(self, features, params):
-        """Actions (B, A) for features (B, F), each row with parameters of its own, params (B, num_params).
+        """Actions (B, A) for features (B, F), each row with its own parameters, params (B, num_params).
 
-        They do not depend on the batch that a row is in, bit for bit; those of `actions` may, in their last digits.
+        A row's actions are bit-identical in any batch. Those of `actions` may differ in the last digits.
         """
         return self._actions(features[:, None], params, lambda x, w: total(x[:, 0, :, None] * w)[:, None])[:, 0]
 
     def act(self, z, state, params):
-        """`row_actions` on z (B,Z) and M's state, as a population of dreams takes it."""
+        """`row_actions` for z (B,Z) and M's state: the `act` of dream.population.Population."""
         return self.row_actions(self.features(z, state), params)
 
     def _actions(self, x, params, product):
-        """Actions (K, E, A) for x (K, E, F) and params (K, num_params), by product(x (K, E, N), w (K, N, M)) -> (K, E, M)."""
+        """Actions (K, E, A) for x (K, E, F) and params (K, num_params). product(x (K, E, N), w (K, N, M)) -> (K, E, M)."""
         start = 0
         for bias, weight in self._shapes:
             if bias is not None:
@@ -124,7 +124,7 @@ def _map_actions(x, maps):
 
 
 def read_params(path):
-    """(params (P,) float64, score or None) of a file [params, score] or [params]. Raises UserError, naming it, for another."""
+    """(params (P,) float64, score or None) of a file [params, score] or [params]. Raises UserError, naming it, if it is not."""
     value = read_json(path)
     try:
         params, score = np.array(value[0], np.float64), value[1] if len(value) > 1 else None

@@ -1,4 +1,4 @@
-"""The scores of a trained agent over fixed seeds, beside those of others, and its film."""
+"""The scores of a trained agent over fixed seeds, beside those of random policies, and a video of it."""
 
 import sys
 
@@ -15,7 +15,7 @@ from world_models.job.seeds import TEST, VALIDATION, episode_seeds
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_vision
 
-ENLARGED = 4  # a pixel of the video for each of these, squared
+ENLARGED = 4  # a frame's pixel becomes a square of this width in the video
 
 
 def evaluate(game, args, pool):
@@ -46,7 +46,7 @@ def _open(game, args, keywords):
 
 
 def _measure(game, args, keywords, world, pool):
-    """({name: summary}, the episodes' seeds) of the agent and, where asked for, the random policies."""
+    """({name: summary}, the episodes' seeds) of the agent and, with --baseline, of the random policies."""
     purpose = {"test": TEST, "validation": VALIDATION}[args.split]
     seeds = episode_seeds(args.episodes, args.seed, purpose)
     if game.dreams_are_judged(args.world):
@@ -66,7 +66,7 @@ def _measure(game, args, keywords, world, pool):
 
 
 def _judge(game, args, world, pool, seeds):
-    """The summary of dreams that the game's judge scores by their pictures, with the share of good frames of each."""
+    """The summary of dreams that the game's judge scores by their pictures, with each dream's share of good frames."""
     vae, judge = load_vision(args.run_dir, game), game.judge
 
     def score(part):
@@ -85,7 +85,7 @@ def _told(game, judged):
 
 
 def _random_policies(game):
-    """{name: (policy, Game)}: the two published ones, and the one that recorded at this scale where that is another."""
+    """{name: (policy, Game)}: the two published ones, and the recording policy of this scale where it differs."""
     published = GAMES[game.name]
     recorded = "as published to record" if published.published else "as recorded"
     policies = {recorded: (extraction_policy, published), "fresh action each step": (uniform_policy, published)}
@@ -115,7 +115,7 @@ def _decoded(vae, coded):
 
 
 def _film(game, args, world, seed):
-    """One episode: the frame and V's reconstruction beside it; in the dream, the decoded dream."""
+    """Write a video of one episode: the frame and V's reconstruction beside it, or in the dream the decoded dream."""
     if args.world == "real":
         vae, seen, coded = world.agent.vae, [], []
 

@@ -8,7 +8,7 @@ STEP_SIZES = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 
 
 class _Normal:
-    """cma's source of noise: its own generator, pickled with the search, so that a resumed run goes on with the same."""
+    """cma's noise, from a separate generator. It is pickled with the search, so that a resumed run draws the same noise."""
 
     def __init__(self, seed):
         self.generator = np.random.default_rng(seed)
@@ -18,20 +18,20 @@ class _Normal:
 
 
 class Evolution:
-    """An ask-and-tell CMA-ES of `population` candidates, from the parameters `start` (P,) with deviation `sigma_init`.
+    """An ask-and-tell CMA-ES of `population` candidates, from the parameters `start` (P,) with standard deviation `sigma_init`.
 
-    step_size: how that deviation adapts. "csa", by the length of the path that the mean takes, is what the published runs did:
-    its values are those of the authors' hist.json. By default cma uses "tpa", which compares two points on the mean's
-    last step, for many parameters, and "csa" for few: for the full controller, and not for one that sees z alone.
+    step_size: how that deviation adapts. "csa" uses the length of the mean's path. The published runs did so: the values in the
+    authors' hist.json are those of "csa". "tpa" compares two points on the mean's last step. By default cma uses "tpa" for many
+    parameters, as the full controller has, and "csa" for few, as a controller of z alone has.
 
-    It pickles, its noise included. The original's L2 term on the fitness is left out: it has the wrong sign there, and at
-    rewards of hundreds no effect.
+    It can be pickled, with the state of its noise. The original's L2 term on the fitness is left out: it has the wrong sign
+    there, and no effect where rewards are in the hundreds.
     """
 
     def __init__(self, start, population, sigma_init, seed, step_size="csa"):
         options = {
             "popsize": population,
-            "seed": np.nan,  # cma would read 0 as "from the clock" and seed NumPy's global generator
+            "seed": np.nan,  # cma takes 0 as "from the clock", and would seed NumPy's global generator
             "randn": _Normal(seed),
             "AdaptSigma": STEP_SIZES[step_size],
             "verbose": -9,
@@ -43,15 +43,15 @@ class Evolution:
         return np.array(self._search.ask())
 
     def tell(self, candidates, fitness):
-        """fitness (population,), higher is better: the one place where the sign is turned for cma, which minimizes."""
+        """fitness: (population,), higher is better. The sign is changed only here, for cma, which minimizes."""
         self._search.tell(list(candidates), list(-np.asarray(fitness, np.float64)))
 
     @property
     def mean(self):
-        """The mean of the search distribution, (num_params,): the agent that is evaluated and kept."""
+        """The mean of the search distribution, (num_params,). This is the controller that is evaluated and saved."""
         return np.array(self._search.mean)
 
     @property
     def rms_stdev(self):
-        """The mean standard deviation over coordinates, as the original logs it under this name."""
+        """The standard deviation, averaged over coordinates; the original logs it under this name."""
         return float(np.mean(self._search.result.stds))

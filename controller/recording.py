@@ -1,4 +1,4 @@
-"""Recorders of episodes: of the random policy, and of a trained agent."""
+"""Recording episodes of the random policy or of a trained agent."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from world_models.job.workers import ROWS
 
 
 def record(game, args, keywords, stage, pool):
-    """Record what is missing in the opened `stage`, on all workers. args: those of extract.py; keywords: of the world."""
+    """Record the missing episodes of the opened `stage`, on all workers. args: extract.py's. keywords: the environment's."""
     missing = [i for i in range(game.record_episodes) if not os.path.exists(episode_path(stage.dir, i))]
     recorder = _Agent if args.agent else _Random
     play_some = pool.together(lambda: recorder(game, args, keywords))  # all ranks have listed the folder, none has written yet
@@ -25,7 +25,7 @@ def record(game, args, keywords, stage, pool):
     for start in range(0, len(share), play_some.rows):
         done = play_some(stage.dir, share[start : start + play_some.rows])
         lengths += done
-        if progress:  # the others are about as far
+        if progress:  # assumes that the other ranks are about as far
             progress.add(min(len(done) * pool.size, len(missing) - progress.done))
     lengths = [length for part in pool.gather(lengths) for length in part]
     if pool.rank == 0:
@@ -60,10 +60,10 @@ class _Random:
 class _Agent:
     """Records episodes of a trained agent, several at a time. Short episodes are kept."""
 
-    rows = 64  # more than are played at once: the next one begins where one is over, and only the last leave rows idle
+    rows = 64  # more than are played at once: when one ends the next begins, so rows are idle only at the end
 
     def __init__(self, game, args, keywords):
-        load_tensorflow(1)  # which the random policy does without
+        load_tensorflow(1)  # only here: the random policy does not need it
         from world_models.controller.agent import controller_stage, load_controller
         from world_models.controller.rollout import open_world
 
@@ -86,7 +86,7 @@ class _Agent:
         seeds = [episode_seeds(1, self.seed, RECORD, index)[0] for index in indices]
         force = None
         if self.explore:
-            rngs = [np.random.default_rng((seed, 2)) for seed in seeds]  # with 1 the noise is drawn that samples z
+            rngs = [np.random.default_rng((seed, 2)) for seed in seeds]  # (seed, 1) is for the noise that samples z
             explorers = [exploration(self.game, rng, self.explore) for rng in rngs]
 
             def force(episode, t):

@@ -1,4 +1,4 @@
-"""Reporting scores: mean, deviation, interval, histogram, and the published figures beside them."""
+"""Reporting scores: mean, standard deviation, interval, histogram, and the published figures beside them."""
 
 import os
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def bootstrap_interval(scores, resamples=10_000, confidence=0.95):
-    """[low, high]: the percentile bootstrap interval of the mean, from a fixed seed."""
+    """[low, high]: the percentile bootstrap interval of the mean, with a fixed seed."""
     scores = np.asarray(scores, np.float64)
     chosen = np.random.default_rng(0).integers(len(scores), size=(resamples, len(scores)))
     tail = (1 - confidence) / 2 * 100
@@ -14,7 +14,7 @@ def bootstrap_interval(scores, resamples=10_000, confidence=0.95):
 
 
 def summary(scores, steps):
-    """{"mean", "std", "interval", "scores", "steps"} of episodes; std is over episodes, as the article gives it."""
+    """{"mean", "std", "interval", "scores", "steps"} of episodes. std is over episodes, as in the article."""
     scores = np.asarray(scores, np.float64)
     return {
         "mean": float(scores.mean()),
@@ -39,7 +39,7 @@ def table(game, world, measured):
 
 
 def save_histogram(path, title, measured):
-    """A PNG with one histogram of scores for each of `measured`, {name: summary}, on common bins."""
+    """Write a PNG with one histogram of scores for each of `measured`, {name: summary}, with common bins."""
     from matplotlib.figure import Figure
 
     everything = np.concatenate([result["scores"] for result in measured.values()])
@@ -53,12 +53,12 @@ def save_histogram(path, title, measured):
     figure.savefig(path, format="png", dpi=120)
 
 
-# What a film's file may end in: its codec and quality, for ffmpeg. A README shows the second, and plays it in a loop.
+# {extension of a video's file: its codec and quality, for ffmpeg}. A README can show a .webp, and plays it in a loop.
 VIDEOS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 
 
 def write_video(path, frames, fps):
-    """A film, as the ending of `path` in VIDEOS says, of frames, each (H,W,3) uint8 with H and W multiples of 16."""
+    """Write a video of frames, each (H,W,3) uint8 with H and W multiples of 16. The extension of `path` is one of VIDEOS."""
     import imageio_ffmpeg
 
     codec, options = VIDEOS[os.path.splitext(path)[1]]

@@ -1,4 +1,4 @@
-"""Rollouts: a candidate's episodes, stepped together as one batch of fixed shape, in the real world or in the dream."""
+"""Rollouts of controllers in the real world or in the dream, with many episodes stepped as one batch."""
 
 import gc
 import sys
@@ -16,10 +16,10 @@ from world_models.rnn.world_model import load_world_model
 
 
 def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):
-    """The RealWorld ("real") or the DreamWorld ("dream") of a run's V and M, for candidates of `episodes` episodes.
+    """The RealWorld (`which` is "real") or DreamWorld ("dream") of a run's V and M, for candidates of `episodes` episodes.
 
     lanes: threads that compute dreams in parallel in this process. precision: "float32" or "bfloat16", of V's encoder in the
-    real world, and of M's dreams; keywords are those of the real world's environment.
+    real world and of M's dreams. keywords: those of the real world's environment.
 
     Raises UserError where V or M is missing or not usable.
     """
@@ -33,7 +33,7 @@ def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lane
 def run_units(pool, world, units, max_steps):
     """[(scores (E,), steps (E,))] of units (params (P,), E seeds), computed by all workers.
 
-    Blocks of `world.at_once` units stay together, so that what is in a batch does not depend on how many workers there are.
+    Blocks of `world.at_once` units stay together, so that the contents of a batch do not depend on the number of workers.
     """
     blocks = _blocks(units, world.at_once)
     results = pool.map_shares(lambda share: _blocks(world.rollouts(sum(share, []), max_steps), world.at_once), blocks)
@@ -46,7 +46,7 @@ def _blocks(units, size):
 
 def run_episodes(pool, world, params, seeds, max_steps):
     """(scores (N,), steps (N,)) of one controller over N seeds, computed by all workers."""
-    count = min(len(seeds), pool.size * world.at_once)  # units, so that all workers have all their rows full
+    count = min(len(seeds), pool.size * world.at_once)  # as many units as fill the rows of all workers
     units = [(params, seeds[k::count]) for k in range(count)]
     scores, steps = np.zeros(len(seeds)), np.zeros(len(seeds), int)
     for k, result in enumerate(run_units(pool, world, units, max_steps)):
@@ -55,7 +55,7 @@ def run_episodes(pool, world, params, seeds, max_steps):
 
 
 class DreamWorld:
-    """Dreams, those of all units of work together."""
+    """The dream. The episodes of all units are computed together."""
 
     at_once = 1  # a dream does not depend on which rows share its batch
 
@@ -80,10 +80,10 @@ class DreamWorld:
 
 
 class RealWorld:
-    """Games that are kept open, with an agent's V and M for all of them in one graph call a step.
+    """Games that are kept open, with one graph call of the agent's V and M for all of them at each step.
 
-    episodes: of a candidate, of which up to ROWS are played at once. The batch has rows for `at_once` candidates, always: V
-    costs a good part of its time by the call, whatever the number of frames.
+    episodes: those of a candidate, of which up to ROWS are played at once. The batch always has rows for `at_once` candidates:
+    a good part of V's time is spent per call, whatever the number of frames.
     """
 
     def __init__(self, agent, episodes, **keywords):
@@ -97,12 +97,12 @@ class RealWorld:
                 "workers: pass --threads 1",
                 file=sys.stderr,
             )
-        # The collector would go through all of TensorFlow's objects, a quarter of a million, each time that tracks fill it.
+        # Else Python's garbage collector goes through TensorFlow's quarter of a million objects whenever new tracks trigger it.
         gc.collect()
         gc.freeze()
 
     def _rows_alike(self):
-        """Whether the agent computes the same, bit for bit, wherever in the batch an episode is played."""
+        """Whether the agent computes the same, bit for bit, in any row of the batch."""
         rnn, rows = self.agent.rnn, self.at_once * self.episodes
         rng = np.random.default_rng(0)
         params, frame = np.zeros((self.at_once, self.controller.num_params)), rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
@@ -121,18 +121,18 @@ class RealWorld:
     def rollout(self, params, seeds, max_steps, full=False, watch=None, force=None):
         """(scores (E,) float64, steps (E,) int) of one controller, params (P,), in E episodes.
 
-        full: go on after the game says it is over, up to max_steps.
-        force(episode, t): the action (A,) that is forced on C in step t of that episode, NaN where C decides.
-        watch(episode, frames, z, actions, rewards, dones): called after each step with that step's arrays, which have a row for
-        each game; episode (B,) is the number of the one that is played there, -1 where none is.
+        full: continue after the game has ended, up to max_steps.
+        force(episode, t): the action (A,) that replaces C's in step t of that episode, NaN where C decides.
+        watch(episode, frames, z, actions, rewards, dones): called after each step with that step's arrays, which have one row
+        per game. episode (B,): the number of the episode that is played in each row, -1 where none is.
         """
         return self._together([(params, seeds)], max_steps, full, watch, force)[0]
 
     def _together(self, units, max_steps, full=False, watch=None, force=None):
-        """The results of at most `at_once` units. Each has `episodes` rows; where one's episode is over the next one begins.
+        """The results of at most `at_once` units. Each has `episodes` rows; when an episode ends, its unit's next begins there.
 
-        Each episode's track or game, and the noise with which z is sampled, come from its own seed. The batch always has the
-        same rows, also where nothing is left to play, so an episode is the same in any row, whatever the others do.
+        An episode's seed determines its track or game, and the noise that samples z. The batch always has all its rows, even if
+        nothing is left to play in some. So an episode is the same in any row, whatever the other rows do.
         """
         game, rows = self.agent.game, self.at_once * self.episodes
         params = np.zeros((self.at_once, self.controller.num_params), np.float32)

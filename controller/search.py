@@ -15,7 +15,7 @@ from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 
 
 def evolve(game, args, keywords, stage, pool):
-    """Evolve C in the opened `stage`, resuming a stopped search. args: those of train.py; keywords: of `open_world`."""
+    """Evolve C in the opened `stage`, resuming a stopped search. args: those of train.py. keywords: those of `open_world`."""
     models = args.world, args.run_dir, game, game.controller_episodes
     world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, args.threads, **keywords))
     training = pool.together(lambda: _training(game, args, world, stage) if pool.rank == 0 else None)
@@ -76,13 +76,13 @@ def _training(game, args, world, stage):
 
 
 def shared_seeds(how, population):
-    """For each candidate the number of the seeds that it plays with: "pairs" gives each to two, as the original does."""
+    """For each candidate the number of its set of seeds. "pairs" gives each set to two candidates, as the original does."""
     different = {"pairs": (population + 1) // 2, "one": 1, "own": population}[how]
     return [k % different for k in range(population)]
 
 
 def _report(training, stage, evaluated):
-    """The last generation's row, with what its CMA mean scored, if it was tried, to the log, the terminal and TensorBoard."""
+    """Write the last generation's row, and its CMA mean's score if evaluated, to the log, the terminal and TensorBoard."""
     names = ("generation", "seconds", "mean", "min", "max", "std", "rms_stdev", "mean_steps", "max_steps")
     row = dict(zip(names, training.history[-1], strict=True)) | evaluated
     stage.log(**row)

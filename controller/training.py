@@ -1,7 +1,7 @@
 """A training run's state: what the original logs (hist.json, hist_best.json, best.json), and the checkpoint that resumes it.
 
-The checkpoint holds all of it, so that a run that was killed at any moment resumes as if it had not been interrupted. The JSON
-files are written from it.
+The checkpoint holds the whole state, so that a run that was killed at any moment resumes as if it had not been interrupted. The
+JSON files are written from it.
 """
 
 import os
@@ -14,12 +14,12 @@ from world_models.job.rundir import Atomic, write_json
 
 
 def _truncated(value, digits):
-    """The original cuts its numbers off, toward zero."""
+    """The original truncates its numbers, toward zero."""
     return int(value * 10**digits) / 10**digits
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the project's modules by the names that they had when older checkpoints were written."""
+    """Also finds modules by the names that they had when older checkpoints were written."""
 
     def find_class(self, module, name):
         if module.partition(".")[0] == "controller":
@@ -28,7 +28,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class Training:
-    """The search, its history and the best mean found so far. `generation` counts those that are done."""
+    """The search, its history and the best mean so far. `generation` is the number of generations that are done."""
 
     def __init__(self, search):
         self.search = search
@@ -49,14 +49,14 @@ class Training:
     def add_generation(self, scores, steps):
         """scores, steps (population,): means over each candidate's episodes."""
         if not self.history:
-            self.best_score = _truncated(np.mean(scores), 2)  # what the original measures its first improvement from
+            self.best_score = _truncated(np.mean(scores), 2)  # the original's first "improvement" is relative to this
         row = [_truncated(statistic(scores), 2) for statistic in (np.mean, np.min, np.max, np.std)]
         deviation = _truncated(self.search.rms_stdev, 5)
         length = [_truncated(np.mean(steps), 2), int(np.max(steps))]
         self.history.append([self.generation + 1, int(self.seconds), *row, deviation, *length])
 
     def add_evaluation(self, score):
-        """The CMA mean scored `score`; the best is kept. True if this one is."""
+        """Record the CMA mean's `score`, and keep the mean if it is the best so far. Returns whether it is."""
         previous, params = self.best_score, self.search.mean
         better = self.best_params is None or score > previous
         if better:
@@ -66,7 +66,7 @@ class Training:
         return better
 
     def save_mean(self, folder):
-        """Write the mean that was just evaluated, in the format of best.json: the best in the dream may not be the best."""
+        """Write the mean just evaluated, in the format of best.json: the best in the dream may not be so in the real game."""
         path = os.path.join(folder, f"mean-{self.generation:06d}.json")
         write_json(path, [list(self.search.mean), self.evaluations[-1][5]])
 
@@ -80,7 +80,7 @@ class Training:
 
     @staticmethod
     def load(folder):
-        """The Training that was saved in `folder`, None where there is none. Raises UserError where it cannot be read."""
+        """The Training that was saved in `folder`, or None. Raises UserError where it cannot be read."""
         path = os.path.join(folder, "checkpoint.pkl")
         try:
             with open(path, "rb") as file:
