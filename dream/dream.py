@@ -1,9 +1,9 @@
 """The dream: M as a simulator of the game (article, "Learning Inside of a Dream").
 
-A dream starts from a sample of a recorded episode's first frame, with M's state at zero and restart = 1. At each step M is
-given z and the action, the next z is sampled from its mixture at a temperature t (logits / t, sigma * sqrt(t)), and the dream
-is over when M finds death more likely than not: the restart logit is above 0. It is not sampled, which the article found more
-stable. The step that ends a dream earns its reward too.
+A dream starts from a z that is sampled for a recorded episode's first frame, with M's state at zero and restart = 1. At each
+step M gets z and the action, and the next z is sampled from its mixture at temperature t (logits / t, sigma * sqrt(t)). The
+dream ends when M predicts that death is more likely than not: the restart logit is above 0. Death is not sampled; the article
+found this more stable. The last step of a dream is rewarded too.
 """
 
 import numpy as np
@@ -17,11 +17,11 @@ from world_models.rnn.world_model import load_initial_z, load_memory
 
 
 class Dream:
-    """M's dream, for any number of episodes at once; each row is told its seed and its step, and has its own noise from them.
+    """M's dream, for any number of episodes at once. Each row's noise is made from its episode's seed and its step.
 
-    It dreams with the weights that M has when it is made.
-    initial_z: (mu, logvar), each (N, Z): the first frames that dreams start from. reward and precision: those of `Kernel`.
-    Raises UserError for a temperature of 0 or less, and for another precision.
+    It uses the weights that M has when the Dream is constructed.
+    initial_z: (mu, logvar), each (N, Z), the first frames from which dreams start. reward and precision: those of `Kernel`.
+    Raises UserError for a temperature that is not finite and above 0, and as `check_precision` does.
     """
 
     def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32"):
@@ -33,19 +33,19 @@ class Dream:
         self._kernel = self.kernel()
 
     def kernel(self):
-        """A new Kernel, for a thread of its own."""
+        """A new Kernel, for use in a separate thread."""
         return Kernel(self.rnn, self.initial_z, self.temperature, self.reward, self.precision)
 
     def start(self, seeds):
-        """(z (B,Z), state (h, c)) of the first moment; seeds (B,) uint32."""
+        """The initial (z (B,Z), state (h, c)) of dreams with `seeds` (B,) uint32."""
         z, h, c = self._kernel.start(seeds)
         return z, (h, c)
 
     @tf.function
     def step(self, z, actions, state, seeds, steps):
-        """(z (B,Z), state, reward (B,), died (B,) bool) after `actions` (B,A); steps (B,) int32: what a dream has behind it.
+        """(z (B,Z), state, reward (B,), died (B,) bool) after `actions` (B,A). steps: (B,) int32, steps done before.
 
-        A dream that steps alone, B = 1, has the numbers that it would have in company.
+        A row's values are the same in any batch, also alone (B = 1).
         """
         count, largest = z.shape[0], self._kernel.sizes[-1]
         parts = []
@@ -57,9 +57,10 @@ class Dream:
         return z, (h, c), reward, died
 
     def watch(self, act, seeds, max_steps):
-        """Yields (z (B,Z), alive (B,) bool, reward (B,)) of each step of dreams with `seeds` (B,), until all are over.
+        """Yields (z (B,Z), alive (B,) bool, reward (B,)) of each step of dreams with `seeds` (B,), until all have ended.
 
-        act(t, z, state) -> actions (B,A) plays on seeing z. They are cut at max_steps; what is over goes on without rewards.
+        act(t, z, state) -> actions (B,A) chooses the actions. Dreams are cut at max_steps. Rows that have ended are still
+        computed, with rewards of 0.
         """
         seeds = tf.constant(seeds, tf.uint32)
         z, state = self.start(seeds)
@@ -74,7 +75,7 @@ class Dream:
 
 
 def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float32"):
-    """The Dream of a run; temperature and max_steps are the game's where they are None."""
+    """The Dream of a run. temperature, max_steps: None for the game's."""
     rnn = load_memory(run_dir, game)
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps

@@ -1,7 +1,7 @@
-"""How well V sees recorded games, and whether M, which is fed with them, foresees their ends.
+"""How well V reconstructs recorded games, and whether M, teacher-forced with them, predicts their ends.
 
-Held-out episodes of the run's own recording say little of where an agent goes: it meets what the random policy never met, and C
-finds each death that M does not foresee. So these are measured on recorded games of agents too.
+Held-out episodes of the run's own recording say little about its agent. The agent reaches states that the random policy never
+reached, and C exploits each death that M does not predict. So recorded games of agents are measured too.
 """
 
 import numpy as np
@@ -10,19 +10,22 @@ import tensorflow as tf
 from world_models.env.record import load_episode
 from world_models.rnn.encoding import ENCODE_FRAMES
 
-BEFORE_THE_END = 20  # frames, in which that which ends an episode is near
-ROWS = 16  # episodes that go through M together
+BEFORE_THE_END = 20  # frames, in which whatever ends the episode is near
+ROWS = 16  # episodes in one batch of M
 
 
 def foresight(game, vae, rnn, paths, seed=0):
     """{name: number} of the episodes in the files `paths` (env.record).
 
-    error: the squared error of V's reconstruction of a frame from mu, pixels in [0, 1], the mean over all frames.
-    error_before_end: the same over each episode's last 20 frames.
-    recall: the share of the episodes' deaths that M foresees with a logit above 0; an episode that was cut has none.
-    false_alarms: the share of the other steps with such a logit. Both are None where M predicts no restarts.
+    episodes, frames: how many there are.
+    error: squared error of V's reconstruction from mu, summed over a frame's pixels in [0, 1], averaged over all frames.
+    error_before_end: the same, over each episode's last 20 frames.
+    recall: share of deaths that M predicts with a logit above 0. An episode that was cut off has no death. None without a
+    death.
+    false_alarms: share of the other steps with such a logit.
 
-    z is sampled, by `seed`, as in training and in play. Raises UserError, naming the file, where one cannot be read.
+    recall and false_alarms are None if M predicts no restarts. z is sampled, with `seed`, as in training and in play. Raises
+    UserError, naming the file, where one cannot be read.
     """
     rng = np.random.default_rng(seed)
     code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
@@ -48,7 +51,7 @@ def _code(vae, frames):
 
 
 def _foreseen(rnn, episodes):
-    """(recall, false alarms) over episodes (z (T,Z), action (T,A), whether it ended); recall is None without a death."""
+    """(recall, false alarms) over episodes (z (T,Z), action (T,A), whether it ended). recall is None without a death."""
     if not rnn.predict_restart:
         return None, None
     signature = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
@@ -59,7 +62,7 @@ def _foreseen(rnn, episodes):
         hidden, _ = rnn.hidden(z, action, first)
         return rnn.head(hidden).restart_logit > 0
 
-    episodes = sorted(episodes, key=lambda episode: len(episode[0]))  # of like lengths together: less padding
+    episodes = sorted(episodes, key=lambda episode: len(episode[0]))  # similar lengths together: less padding
     deaths = foreseen = steps = false = 0
     for at in range(0, len(episodes), ROWS):
         some = episodes[at : at + ROWS]

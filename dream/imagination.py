@@ -1,17 +1,19 @@
-"""Dreams of a fixed length with a gradient: how a controller's dreamed return changes with its parameters.
+"""Differentiable dreams of a fixed length: the gradient of the return in the dream with respect to C's parameters.
 
-The article's discussion names it: M is differentiable, and so is a dream. A step is the kernel's own, with the same noise: z
-comes from the Gaussian that the mixture's weights chose, and the gradient goes through that Gaussian's mean and deviation. The
-choice itself has none. Where M predicts deaths, no row ends; each reward counts as much as it is probable that it is reached.
+M is differentiable, and so is a dream (article, "Discussion"). The steps are those of dream.kernel, with the same noise. z is
+sampled from the Gaussian that the mixture's weights select. The gradient flows through this Gaussian's mean and standard
+deviation, not through the selection. Where M predicts deaths, no row ends. Instead each reward is weighted with the probability
+of being alive.
 """
 
 import tensorflow as tf
 
 
 class Imagination:
-    """Gradients of dreamed returns. act(z, state, params): as `dream.population.Population` takes it.
+    """Gradients of returns in the dream. act(z, state, params): as for `dream.population.Population`.
 
-    horizon: steps that a gradient goes back; there the state is taken as given. Long chains have large and nearly random ones.
+    horizon: steps through which a gradient is backpropagated (truncated backpropagation). Over many steps gradients become
+    large and nearly random.
     """
 
     def __init__(self, dream, act, horizon):
@@ -21,8 +23,8 @@ class Imagination:
     def gradient(self, params, seeds, offset, steps=None):
         """(return (B,) of each dream, gradient (P,) of their mean) for params (P,) and seeds (B,) uint32.
 
-        B is one of the kernel's sizes. offset: in [0, horizon), the first step before which a gradient ends. steps: of each
-        dream, by default the dream's own.
+        B is one of the kernel's sizes. offset: in [0, horizon), the first step before which backpropagation is cut. steps:
+        length of each dream, by default the Dream's max_steps.
         """
         steps = self.dream.max_steps if steps is None else steps
         parts = tf.constant(params, tf.float32), tf.constant(seeds, tf.uint32), tf.constant(offset), tf.constant(steps)
@@ -37,7 +39,7 @@ class Imagination:
         return returns, tape.gradient(mean, params)
 
     def returns(self, params, seeds, offset, steps):
-        """The returns (B,), for who takes gradients himself; all arguments are tensors."""
+        """The returns (B,), to be called inside a GradientTape. All arguments are tensors."""
         rows = tf.tile(params[None], (tf.shape(seeds)[0], 1))
         start = self.kernel.start(seeds)
 

@@ -1,13 +1,14 @@
-"""One step of M as a dream needs it: the same numbers as `rnn.MDNRNN.step`, laid out for speed.
+"""One step of M in a dream: the same function as `rnn.MDNRNN.step`, arranged for speed.
 
-z and h share one matrix product; the action, the restart flag and the bias join afterwards, where they cost nothing. The head's
-outputs lie in planes, one for each Gaussian's weight, mean or deviation, so that sampling is arithmetic on whole planes.
+z and h share one matrix product. The contributions of the action, the restart flag and the bias are added afterwards, at almost
+no cost. The head's outputs are ordered in planes, one for each Gaussian's weight, mean or standard deviation, so that sampling
+is arithmetic on whole planes.
 
-A row's numbers must not depend on its batch, or an episode would depend on which rows share its batch. That decides what runs
-where. The two matrix products are ordinary TensorFlow operations: on a CPU a row of theirs is the same, bit for bit, in a batch
-of any of the sizes in dream.rows, while XLA's change with the batch. The arithmetic between them is compiled by XLA, which
-fuses it into a few passes; it has no sum whose order could change. Tests hold both to it, and each kernel tries its products
-once, for the sake of processors that no test has seen.
+A row's values must not depend on its batch, or an episode would depend on which rows share its batch. This decides how each
+part is computed. The two matrix products are ordinary TensorFlow operations: on a CPU their rows are bit-identical in batches
+of all sizes in dream.rows, while those of XLA's products change with the batch. The arithmetic between them is compiled by XLA,
+which fuses it into a few passes; it has no sum whose order could change. Tests check both. Each kernel also checks its products
+once, because the processor may be one on which no test has run.
 """
 
 import functools
@@ -21,14 +22,14 @@ from world_models.dream.noise import uniform_and_normal
 
 
 class Kernel:
-    """M's weights as they are now, and dreams that start and step with them.
+    """A copy of M's current weights, and functions that start and step dreams with them.
 
-    initial_z: (mu, logvar), each (N, Z). reward: of each step, or, where M predicts rewards, what these are multiplied by.
-    precision: "float32" or "bfloat16", of what goes into the two matrix products and comes out; all else is float32. Has its
-    own operations: kernels of two threads must not be the same object, because TensorFlow's matrix products on a CPU hold a
-    lock while they run.
+    initial_z: (mu, logvar), each (N, Z). reward: that of each step, or if M predicts rewards a factor on them.
+    precision: "float32" or "bfloat16", of the two matrix products' inputs and outputs. All else is float32.
+    Each thread needs a separate kernel, with separate operations, because TensorFlow's matrix products on a CPU hold a lock
+    while they run.
 
-    sizes: the numbers of rows that it may be given, in rising order. Only one is left where this processor's products depend on
+    sizes: the allowed numbers of rows, in increasing order. Only the largest is left where this processor's products depend on
     the batch; stderr says so once.
     """
 
@@ -52,7 +53,7 @@ class Kernel:
             _warn(self.sizes[0], self._alike(self.sizes))
 
     def _alike(self, sizes):
-        """Whether the products of one and the same row have the same bits in each place of a batch of each of `sizes` rows."""
+        """Whether a row's products have the same bits in every position of batches of `sizes` rows."""
         rng = np.random.default_rng(0)
         for weights in (self._driven, self._head):
             row = tf.cast(rng.normal(size=(1, weights.shape[0])), self.dtype)
@@ -62,7 +63,7 @@ class Kernel:
         return True
 
     def _start(self, seeds):
-        """(z (B,Z), h (B,H), c (B,H)) of the first moment of dreams with `seeds` (B,) uint32."""
+        """The initial (z (B,Z), h (B,H), c (B,H)) of dreams with `seeds` (B,) uint32."""
         uniform, noise = uniform_and_normal(seeds, tf.zeros_like(seeds), self.z_size)
         count = self.mu.shape[0]
         which = tf.minimum(tf.cast(uniform[:, 0] * count, tf.int32), count - 1)  # (B,)
@@ -71,24 +72,24 @@ class Kernel:
         return z, zeros, zeros
 
     def join(self, z, h):
-        """z and h side by side (B,Z+H), as the first product takes them. Not compiled: for those who fuse it with more."""
+        """[z, h] (B,Z+H), the input of the first product. Not compiled, so that a caller can fuse it with other operations."""
         return tf.cast(tf.concat([z, h], axis=1), self.dtype)
 
     def step(self, z, actions, h, c, seeds, steps):
-        """(z (B,Z), h, c, reward (B,), died (B,) bool) after actions (B,A); steps (B,) int32: how many a dream has behind it.
+        """(z (B,Z), h, c, reward (B,), died (B,) bool) after actions (B,A). steps: (B,) int32, steps done before.
 
         B is one of `sizes`.
         """
         return self.step_joined(self._join(z, h), actions, c, seeds, steps)
 
     def step_joined(self, z_and_h, actions, c, seeds, steps):
-        """`step`, with what `join` makes of z and h."""
+        """`step`, with the result of `join` in place of z and h."""
         h, c, seen = self._gates(tf.matmul(z_and_h, self._driven), actions, c, steps)
         z, reward, died = self._sample(tf.matmul(seen, self._head), seeds, steps)
         return z, h, c, reward, died
 
     def imagine(self, z, actions, h, c, seeds, steps):
-        """`step` with gradients, and in the place of whether a dream died the probability (B,) of it, by M's own logit."""
+        """`step` with gradients, and instead of `died` the probability of death (B,), from the restart logit."""
         h, c, seen = self._gates(tf.matmul(self._join(z, h), self._driven), actions, c, steps)
         head = tf.matmul(seen, self._head)
         z, reward, _ = self._sample(head, seeds, steps)
@@ -99,9 +100,9 @@ class Kernel:
         return z, h, c, reward, death
 
     def _fused_gates(self, gates, actions, c, steps):
-        """The LSTM's (h, c), and h as the head takes it, from the product (B,4H).
+        """(h, c, h in the head's dtype) of the LSTM, from the product `gates` (B,4H).
 
-        A state that begins is zero already: `start` gives it so.
+        The state is not reset at step 0, because `start` has already made it zero.
         """
         gates = tf.cast(gates, tf.float32) + self._gate_bias
         for i in range(self._actions.shape[0]):
@@ -127,16 +128,17 @@ class Kernel:
 
 @functools.cache
 def _warn(size, places_alike):
-    """Say once in a process what the trial of the products found."""
+    """Print, once per process, what the check of the products found."""
     result = "the same dreams, more slowly" if places_alike else "dreams that still depend on their place, in the last digits"
     print(f"this processor's matrix products depend on their number of rows: all have {size}, for {result}", file=sys.stderr)
 
 
 def sample(planes, uniform, noise, temperature):
-    """z (B,Z) from M's mixture of K Gaussians at `temperature`; uniform (B,Z) in (0, 1) picks one, noise (B,Z) is normal.
+    """z (B,Z) from M's mixture of K Gaussians at `temperature`; uniform (B,Z) in (0, 1) selects one, noise (B,Z) is normal.
 
-    planes: K log weights, K means and K log deviations, each (B,Z). Weights are w^(1/t), deviations sigma * sqrt(t): the same
-    distribution as `MDNRNN.mixture(params, temperature)`, with the noise from outside.
+    planes: K log weights, K means and K log standard deviations, each (B,Z). With temperature t the weights are w^(1/t) and the
+    deviations sigma * sqrt(t): the same distribution as `MDNRNN.mixture(params, temperature)`, but with the noise as an
+    argument.
     """
     count = len(planes) // 3
     logits, means, log_stds = planes[:count], planes[count : 2 * count], planes[2 * count :]
@@ -155,7 +157,7 @@ def sample(planes, uniform, noise, temperature):
 
 
 def total(x):
-    """The sum over axis 1 of x (B,N,A), in an order that no compiler may change: halves are added until one is left."""
+    """The sum over axis 1 of x (B,N,A), in an order that no compiler may change: halves are added until one element is left."""
     while x.shape[1] > 1:
         half = x.shape[1] // 2
         pairs = x[:, :half] + x[:, half : 2 * half]

@@ -1,8 +1,8 @@
-"""Noise in dreams: a counter-based generator, so that a number depends on (episode, step, dimension) and on nothing else.
+"""Noise in dreams: a counter-based generator, so that a number depends only on (episode, step, dimension).
 
-An episode is then the same in any batch and on any worker. TensorFlow's stateless
-generators take one seed for a whole tensor; here each row has its own. Threefry-2x32 with 20 rounds: Salmon et al., "Parallel
-Random Numbers: As Easy as 1, 2, 3" (2011).
+An episode is then the same in any batch and on any worker. TensorFlow's stateless generators take one seed for a whole tensor;
+here each row has its own. The generator is Threefry-2x32 with 20 rounds: Salmon et al., "Parallel Random Numbers: As Easy as 1,
+2, 3" (2011).
 """
 
 import tensorflow as tf
@@ -37,7 +37,7 @@ def _uniform(bits):
 def uniform_and_normal(seeds, step, size):
     """(u, n), each (B, size) float32: uniform in (0, 1) and standard normal, for each of B episodes at its step.
 
-    seeds (B,) uint32, an episode's own seed; step: uint32, a scalar or (B,).
+    seeds: (B,) uint32, one for each episode. step: uint32, a scalar or (B,).
     """
     rows = tf.broadcast_to(step, tf.shape(seeds))[:, None]  # (B, 1)
     columns = tf.cast(tf.range(size), tf.uint32)[None]  # (1, size)

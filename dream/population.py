@@ -1,7 +1,7 @@
 """Whole dreams of any number of controllers in one graph call.
 
-The batch is kept full: a row whose dream is over takes the next waiting episode at once, and when none is waiting the batch
-goes down through a few sizes with those who still dream. A dream is the same, bit for bit, whichever rows share its batch.
+The batch is kept full: when a row's dream ends, the next waiting episode starts there at once. When none is waiting, the batch
+shrinks through a few sizes with the number of unfinished dreams. A dream is bit-identical whichever rows share its batch.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +14,10 @@ import tensorflow as tf
 class Population:
     """Rollouts of controllers in `dream`, on `lanes` threads, each with at most `rows` dreams at once.
 
-    act(z (B,Z), state (h, c), params (B,P)) -> actions (B,A), in a way that does not depend on the batch, such as
-    `Controller.act`. rows: rounded up to one of the kernel's sizes; by default the
-    largest, with which a CPU is as fast as with more, while the last dreams leave less of the batch empty.
-    TensorFlow must have as many inter-op threads as there are lanes for them to run at once.
+    act(z (B,Z), state (h, c), params (B,P)) -> actions (B,A): a row's actions must not depend on the batch, as with
+    `Controller.act`. rows: rounded up to one of the kernel's sizes, by default the largest of them. A CPU is no faster with
+    more rows, and the last dreams would leave more of the batch empty. For the lanes to run in parallel, TensorFlow must have
+    as many inter-op threads.
     """
 
     def __init__(self, dream, act, rows=None, lanes=1):
@@ -27,8 +27,8 @@ class Population:
     def __call__(self, params, owners, seeds, max_steps=None, with_actions=False):
         """(scores (N,) float64, steps (N,) int64) of N dreams; with_actions: also a list of N arrays, each (steps,A).
 
-        params (K,P); owners (N,): whose dream each one is, a row of params; seeds (N,), each below 2^32; max_steps: where
-        dreams are cut, by default the dream's own.
+        params: (K,P). owners: (N,), the row of params that plays each dream. seeds: (N,), each below 2^32. max_steps: where
+        dreams are cut, by default the Dream's max_steps.
         """
         params, owners = tf.constant(params, tf.float32), np.asarray(owners, np.int32)
         seeds, max_steps = np.asarray(seeds, np.uint32), self.dream.max_steps if max_steps is None else max_steps
@@ -48,13 +48,13 @@ class Population:
         for share, (_, _, episodes, times, taken) in zip(shares, results, strict=True):
             mine = np.arange(len(seeds))[share]
             for episode, t, action in zip(episodes, times, taken, strict=True):
-                if episode < len(mine):  # rows that wait for nothing are not recorded
+                if episode < len(mine):  # rows without a dream are left out
                     actions[mine[episode]][t] = action
         return scores, steps, actions
 
 
 class _Lane:
-    """One thread's dreams."""
+    """The dreams of one thread."""
 
     def __init__(self, kernel, act, rows):
         self.kernel, self.act = kernel, act
@@ -71,23 +71,23 @@ class _Lane:
         return [part.numpy() for part in rollout(params, tf.constant(owners), tf.constant(seeds), max_steps, tf.constant(size))]
 
     def _fused_decision(self, z, h, c, params):
-        """(z and h side by side, the actions of each row's controller)."""
+        """([z, h] as the kernel's `join` makes it, the actions of each row's controller)."""
         return self.kernel.join(z, h), self.act(z, (h, c), params)
 
     def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
         """(scores (N,), steps (N,)) of N episodes; with_actions also episode, time (S,) and action (S,A) of all S row-steps."""
         kernel, count = self.kernel, tf.shape(seeds)[0]
-        # Rows without a dream have the episode `count`, and are computed but ignored.
+        # Rows without a dream have the episode number `count`. They are computed but ignored.
         owners, seeds = (tf.concat([part, part[:1]], axis=0) for part in (owners, seeds))
         sizes = tf.constant(self.sizes)
 
         def seat(episode):
-            """What rows that begin `episode` (B,) need: seeds, parameters, score, steps, z, h, c."""
+            """The initial seeds, parameters, scores, steps, z, h and c of rows that begin the episodes `episode` (B,)."""
             seed, score = tf.gather(seeds, episode), tf.zeros(tf.shape(episode))
             return seed, tf.gather(params, tf.gather(owners, episode)), score, tf.zeros_like(episode), *kernel.start(seed)
 
         def turn(over, scores, lengths, upcoming, episode, *rows):
-            """Write down the dreams that have ended, begin others in their place, and drop rows when none is left to begin."""
+            """Store the results of dreams that ended, start others in their rows, drop rows when no dream is left to start."""
             where = tf.boolean_mask(episode, over)[:, None]
             scores = tf.tensor_scatter_nd_update(scores, where, tf.boolean_mask(rows[2], over))
             lengths = tf.tensor_scatter_nd_update(lengths, where, tf.boolean_mask(rows[3], over))

@@ -1,4 +1,4 @@
-"""What V sees, what M dreams and foresees, and what players who see nothing get in its dream and in the real world."""
+"""V's reconstructions, M's dreams and predicted ends, and the scores of blind players in the dream and in the real world."""
 
 import os
 
@@ -14,14 +14,14 @@ from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
 from world_models.rnn.world_model import load_vision
 from world_models.vae.frames import evenly, recorded
 
-EPISODES, MOMENTS = 6, 12  # pictures: rows, and columns of each
-LAST = 60  # frames before an episode's end, where the fireball that ended it is in view
+EPISODES, MOMENTS = 6, 12  # rows and columns of pictures
+LAST = 60  # frames before an episode's end; in Take Cover the fireball that ends it is in view then
 DREAMS = 128
-FORESEEN = ("recall", 0), ("false_alarms", 2)  # and the digits they are shown with, in percent
+FORESEEN = ("recall", 0), ("false_alarms", 2)  # and decimal places of the percentage
 
 
 def probe(game, args):
-    """Write runs/GAME/probe/, and tell. args: those of probe.py."""
+    """Write runs/GAME/probe/, and print a summary. args: those of probe.py."""
     vae = load_vision(args.run_dir, game)
     dream = load_dream(args.run_dir, game, game.dream_temperature, precision=args.precision)
     held_out = _held_out(args.run_dir, game)
@@ -43,9 +43,9 @@ def probe(game, args):
 
 
 def dreamed(dream, acts, seeds, max_steps):
-    """(scores (B,), lengths (B,), z (T,B,Z)) of dreams with `seeds` in which acts, B policies act(t) -> (A,), play.
+    """(scores (B,), lengths (B,), z (T,B,Z)) of dreams with `seeds`, played by `acts`, B policies act(t) -> (A,).
 
-    They are cut at max_steps; B is 2 or more. z is what was seen before each step, also of dreams that are over.
+    They are cut at max_steps. B is 2 or more. z: that before each step, also of dreams that have ended.
     """
     steps = dream.watch(lambda t, z, state: np.array([act(t) for act in acts], np.float32), seeds, max_steps)
     seen, alive, rewards = zip(*steps, strict=True)
@@ -76,13 +76,13 @@ def _table(players, temperature):
 
 
 def _held_out(run_dir, game):
-    """The paths of the run's recorded episodes that were kept from training."""
+    """The paths of the run's recorded episodes that were held out from training."""
     paths = recorded(run_dir, game, skip_bad=True)[0]
-    return split(paths)[1] or paths  # there may be one alone
+    return split(paths)[1] or paths  # a single episode is not held out
 
 
 def _recordings(game, args, held_out):
-    """{what they are: paths} of recorded games: the run's held-out ones, by the run that they were taken from, and --games'."""
+    """{description: paths} of recorded games: the run's held-out ones, by the run that recorded them, and those of --games."""
     groups = {}
     for path in held_out:
         origin = os.path.basename(path).rpartition("-")[0]
@@ -102,7 +102,7 @@ def _recorded_table(measured):
 
 
 def _reconstructions(game, paths, vae):
-    """An array of pictures: frames recorded in the files `paths` in rows, each row above its reconstructions."""
+    """A grid of pictures: each row has frames of a file in `paths`, with their reconstructions below."""
     rows = []
     for path in paths[:EPISODES]:
         obs = load_episode(path, game.action_size).obs
@@ -114,7 +114,7 @@ def _reconstructions(game, paths, vae):
 
 
 def _pictures(game, dream, vae):
-    """An array of pictures: dreams in rows, from their beginnings to their ends."""
+    """A grid of pictures: each row is a dream from its beginning to its end."""
     idle = constant_policy(*[0] * game.action_size)
     _, lengths, seen = dreamed(dream, [idle] * EPISODES, np.arange(EPISODES), dream.max_steps)
     moments = [np.linspace(0, length - 1, MOMENTS).astype(int) for length in lengths]

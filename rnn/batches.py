@@ -1,8 +1,8 @@
 """Sequences for M from series.npz: whole episodes, or streams through all episodes.
 
-A plan yields (index (B,L+1), mask (B,L)): frames in the series' flat arrays, L transitions between neighbours, and 1 where a
-transition counts: 0 where a row is padded, and after an episode that was cut off, which is not a death. All batches of a
-training have the same shape.
+A plan yields (index (B,L+1), mask (B,L)). index: frames in the series' flat arrays, with L transitions between neighbours.
+mask: 1 where a transition counts. It is 0 where a row is padded, and after an episode that was cut off, which is not a death.
+All batches of a training have the same shape.
 """
 
 import numpy as np
@@ -17,9 +17,9 @@ from world_models.original.series import made_here, read_series
 class Series:
     """series.npz: mu, logvar (F,Z), action (F,A), length and start (E,) in frames, episode (E,) names, vae, its V's digest.
 
-    reward (F,) is NaN where a recording has none. cut (F,) is true at the last frame of an episode that was cut.
-    Where rnn.series wrote it, it is read through memory maps. Else it is held in memory (original.series), names are numbers,
-    vae is "", and all episodes have an end.
+    reward: (F,), NaN where a recording has none. first: (F,), 1 at each episode's first frame. cut: (F,), true at the last
+    frame of an episode that was cut off. A file that rnn.series wrote is read through memory maps. Any other is held in memory
+    (original.series): its episodes are named by numbers, vae is "", and no episode counts as cut off.
     """
 
     def __init__(self, path):
@@ -51,7 +51,7 @@ class Series:
     def batch(self, index, mask):
         """What M is trained on: mu, logvar (B,L+1,Z), action (B,L+1,A), float16; restart (B,L+1), reward, mask (B,L), float32.
 
-        The reward of t came with the frame of t + 1.
+        The reward at t is the one that came with the frame at t + 1.
         """
         return {
             "mu": self.mu[index],
@@ -63,7 +63,7 @@ class Series:
         }
 
     def dataset(self, plan, batch, length):
-        """The batches of `plan`, a list or a generator made by one of the functions below, as a tf.data.Dataset."""
+        """The batches of `plan` as a tf.data.Dataset. plan: a list, or a generator made by one of the functions below."""
         z, a = self.mu.shape[1], self.action.shape[1]
         signature = {
             "mu": tf.TensorSpec((batch, length + 1, z), tf.float16),
@@ -78,17 +78,18 @@ class Series:
 
 
 def whole_episodes(series, episodes, batch, length):
-    """One row for each of `episodes`, in this order: its first `length` transitions, padded where it has fewer."""
+    """One row for each of `episodes`, in this order: its first `length` transitions, padded if it has fewer."""
     for at in range(0, len(episodes), batch):
         rows = [series.frames(episode)[: length + 1] for episode in episodes[at : at + batch]]
         yield _padded(rows, batch, length)
 
 
 def streams(series, episodes, batch, length):
-    """The episodes one after another, cut into `batch` streams; batch k holds the k-th `length` transitions of each.
+    """The episodes one after another, cut into `batch` streams. Batch k has each stream's k-th chunk of `length` transitions.
 
-    The last frame of a chunk is the first of the next one, so that each transition is seen. The transition from an episode's
-    last frame leads to the next episode's first, where restart is 1. Transitions at the end that fill no chunk are left out.
+    The last frame of a chunk is also the first of the next, so that no transition is lost between them. The transition from an
+    episode's last frame leads to the first frame of the next, where restart is 1. Transitions at the end that fill no chunk are
+    left out.
     """
     order = np.concatenate([series.frames(episode) for episode in episodes])
     chunks = (len(order) - 1) // (batch * length)
@@ -99,12 +100,12 @@ def streams(series, episodes, batch, length):
 
 
 def episode_streams(series, episodes, batch, length):
-    """Each episode in a row of its own, from its first frame to the next episode's first, in as many chunks as it takes.
+    """Each episode in a separate row, from its first frame to the next episode's first, in as many chunks as necessary.
 
-    This measures all transitions of `episodes` as `streams` would see them, and none in the middle of an episode of which the
-    beginning was not seen.
+    This is for evaluation. It has all transitions that `streams` makes of `episodes`, and each episode is seen from its
+    beginning.
     """
-    nearest = sorted(range(len(episodes)), key=lambda i: series.length[episodes[i]])  # together: less padding
+    nearest = sorted(range(len(episodes)), key=lambda i: series.length[episodes[i]])  # similar lengths together: less padding
     for at in range(0, len(nearest), batch):
         rows = []
         for i in nearest[at : at + batch]:

@@ -1,4 +1,4 @@
-"""The encoding of a run's recorded frames by V."""
+"""Encoding a run's recorded frames with V."""
 
 import math
 import os
@@ -16,17 +16,17 @@ from world_models.vae.frames import fingerprint, recorded
 from world_models.vae.vae import load_vae
 
 ENCODE_FRAMES = 250
-SAVE_EVERY = 20  # episodes between notes of the progress
+SAVE_EVERY = 20  # episodes between updates of partial.json
 
 
 def other_v(series_path, vae_path, game_name):
-    """The sentence for a series that another V made."""
+    """The error message for a series that another V made."""
     folder = os.path.dirname(series_path)
     return f"{series_path} was not made by {vae_path}: remove {folder} and run `python -m rnn.series {game_name}`"
 
 
 def encode(game, args, vae_path, series_path):
-    """record/*.npz -> series/series.npz of the run `args.run_dir`. args: those of rnn.series."""
+    """record/*.npz -> series/series.npz in the run `args.run_dir`. args: those of rnn.series."""
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     made_by = digest(vae_path)
     settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision, **stage_settings(game, "mirror")}
@@ -40,7 +40,7 @@ def encode(game, args, vae_path, series_path):
 
 
 def _encode_all(game, args, stage, paths, vae_path, made_by):
-    """Encode the episodes `paths`, from where a stopped run of the same V was, and write series.npz."""
+    """Encode the episodes `paths` and write series.npz. Resumes where a stopped encoding by the same V ended."""
     model = load_vae(vae_path).in_precision(args.precision)
     signature = [tf.TensorSpec((None, 64, 64, 3), tf.uint8)]
     encoder = tf.function(model.encode, input_signature=signature, autograph=False)
@@ -95,9 +95,9 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
 
 
 def _known(run_dir, made_by, precision):
-    """{name: ({array name: (T, ...)}, ended)} of the series in `run_dir`, as its episodes are called where they are linked.
+    """{name: ({array name: (T, ...)}, ended)} of the series in `run_dir`. The names are those of linked episodes.
 
-    It is empty where the series was made by another V, or in another precision.
+    Empty if the series was made by another V, or in another precision.
     """
     path = os.path.join(run_dir, "series", "series.npz")
     if settings_in(os.path.dirname(path)).get("precision") != precision:
@@ -114,7 +114,7 @@ def _known(run_dir, made_by, precision):
 
 
 class _Partial:
-    """The series so far: raw files that episodes are appended to, and a note (partial.json) of how much of them is valid."""
+    """The series so far: raw files to which episodes are appended, and a note (partial.json) of how much of them is valid."""
 
     def __init__(self, stage, columns, made_by):
         """columns: {array name: (dtype, a frame's shape)}. A note of another V or of other columns is ignored."""
@@ -128,7 +128,7 @@ class _Partial:
             self.files[name].truncate(np.dtype(dtype).itemsize * math.prod(shape) * sum(self.length))
 
     def append(self, name, arrays, ended):
-        """Add an episode's {array name: (T, ...)}, and whether it went to its end."""
+        """Append an episode. arrays: {array name: (T, ...)}; ended: whether the game ended it."""
         for key in self.columns:
             self.files[key].write(arrays[key].tobytes())
         self.length.append(len(arrays["mu"]))
@@ -136,7 +136,7 @@ class _Partial:
         self.episode.append(name)
 
     def note_read(self):
-        """One more of the files is done with."""
+        """Count one more recorded file as done. Every SAVE_EVERY files this updates the note."""
         self.read += 1
         if self.read % SAVE_EVERY == 0:
             for file in self.files.values():

@@ -1,4 +1,4 @@
-"""The features of C: z alone, or with M's state, in the order of the authors' model.py and doomrnn.py."""
+"""The features of C: z alone or with M's state, in the order of the authors' model.py and doomrnn.py."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The numbers of M's last layer, by name. This is the one place that knows their order."""
+"""The outputs of M's last layer, by name. Their order is defined only here."""
 
 from typing import NamedTuple
 
@@ -6,34 +6,36 @@ import tensorflow as tf
 
 
 class Prediction(NamedTuple):
-    """M's prediction of the next step: mixtures of K Gaussians for each of Z dimensions, and what else it predicts, or None."""
+    """M's prediction of the next step: a mixture of K Gaussians for each of Z dimensions, and other values or None."""
 
     logits: tf.Tensor  # (...,Z,K), log weights, not normalized
     mean: tf.Tensor  # (...,Z,K)
     log_std: tf.Tensor  # (...,Z,K)
-    restart_logit: tf.Tensor | None = None  # (...,), above 0 where it is more likely than not that the episode ends here
-    reward: tf.Tensor | None = None  # (...,), the reward that comes with the next z, in units of the game's scale
-    action: tf.Tensor | None = None  # (...,A), what the recorded policy does next
+    restart_logit: tf.Tensor | None = None  # (...,), above 0: it is more likely than not that the episode ends here
+    reward: tf.Tensor | None = None  # (...,), the reward that comes with the next z, divided by the game's reward_scale
+    action: tf.Tensor | None = None  # (...,A), the recorded policy's next action
 
 
 class Head:
-    """The layer's numbers: the restart's logit first, as the authors have it; for each dimension of z its K log weights, K
-    means and K log deviations; then the reward and the next action. What M does not predict is left out.
+    """The order of the layer's outputs. What M does not predict is left out.
+
+    First the restart's logit, as in the authors' code. Then for each dimension of z its K log weights, K means and K log
+    standard deviations. Last the reward and the next action.
     """
 
     def __init__(self, z_size, num_mixture, action_size, restart=False, reward=False, action=False):
         self.z_size, self.num_mixture = z_size, num_mixture
         self.mixture = 3 * num_mixture * z_size
         sizes = {"restart": restart * 1, "mixture": self.mixture, "reward": reward * 1, "action": action * action_size}
-        self.slices, self.size = {}, 0  # {name: its numbers}, and how many there are of all
+        self.slices, self.size = {}, 0  # {name: its slice of the outputs}; the number of all outputs
         for name, size in sizes.items():
             if size:
                 self.slices[name] = slice(self.size, self.size + size)
                 self.size += size
-        self.others = {name: sizes[name] for name in self.slices if name != "mixture"}  # {name: how many numbers}
+        self.others = {name: sizes[name] for name in self.slices if name != "mixture"}  # {name: number of outputs}
 
     def prediction(self, numbers):
-        """The Prediction (...) in numbers (...,size) in the layer's order."""
+        """The Prediction (...) made of outputs `numbers` (...,size) in the layer's order."""
         mixture, others = self._apart(numbers)
         shape = tf.concat([tf.shape(mixture)[:-1], [self.z_size, 3 * self.num_mixture]], axis=0)
         others = self.by_name(others)
@@ -43,7 +45,8 @@ class Head:
     def planes(self, weight):
         """The layer's weight (...,size) ordered for vectorized operations over Z.
 
-        K planes of Z log weights, K of means, K of log deviations, and last what else there is, as `by_name` takes it.
+        First come K planes of Z log weights, K of means and K of log standard deviations, then the others, as `by_name` takes
+        them.
         """
         mixture, others = self._apart(tf.convert_to_tensor(weight))
         mixture = tf.reshape(mixture, (*weight.shape[:-1], self.z_size, 3 * self.num_mixture))
@@ -51,11 +54,11 @@ class Head:
         return tf.concat([mixture, others], axis=-1)
 
     def _apart(self, numbers):
-        """(the mixture's, the others') of numbers (...,size)."""
+        """(the mixture's, all others) of `numbers` (...,size)."""
         first, mixture, last = tf.split(numbers, [self.slices["mixture"].start, self.mixture, -1], axis=-1)
         return mixture, tf.concat([first, last], axis=-1)
 
     def by_name(self, others):
-        """{name: numbers} of all numbers (...,N) beside the mixture's."""
+        """{name: its numbers} of `others` (...,N), all outputs besides the mixture's."""
         parts = tf.split(others, list(self.others.values()), axis=-1) if self.others else []
         return dict(zip(self.others, parts, strict=True))

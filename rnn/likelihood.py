@@ -1,6 +1,6 @@
-"""The likelihood of the next z under M, and its gradient, each compiled into one pass over the head's numbers.
+"""The likelihood of the next z under M, and its gradient, each compiled into one pass over the head's outputs.
 
-TFP's mixture (`MDNRNN.mixture`) and automatic differentiation of it, which give the same numbers, take five times as long.
+TFP's mixture (`MDNRNN.mixture`) with automatic differentiation gives the same numbers and takes five times as long.
 """
 
 import math
@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 def negative_log_likelihood(numbers, bias, target, weight, mixtures):
-    """(sum of weight * -log p(target), what M predicts beside it (N,E)).
+    """(sum of weight * -log p(target), M's E other outputs (N,E)).
 
-    numbers (N,3KZ + E) and bias (3KZ + E,): the head's, in the order of `rnn.head.Head.planes`, with K = `mixtures`;
-    target (N,Z); weight (N,), of each row's sum over Z. Has gradients for numbers and bias only.
+    numbers: (N,3KZ + E), the head's outputs without bias, and bias: (3KZ + E,), both in the order of `rnn.head.Head.planes`,
+    with K = `mixtures`. target: (N,Z). weight: (N,), factor on each row's sum over Z. Only numbers and bias have gradients.
     """
 
     @tf.custom_gradient
@@ -30,7 +30,7 @@ def negative_log_likelihood(numbers, bias, target, weight, mixtures):
 def _likelihood(numbers, bias, target, weight, mixtures):
     numbers = tf.cast(numbers, tf.float32) + bias
     count = 3 * mixtures  # of planes
-    # Not cut by slices: their gradients are a sum of padded ones, for which XLA computes everything once for each.
+    # Not by slicing: the gradients of slices are padded and added, and XLA would compute everything once for each slice.
     numbers, others = tf.split(numbers, [count * target.shape[1], -1], axis=1)
     logits, mean, log_std = tf.split(tf.reshape(numbers, (-1, count, target.shape[1])), 3, axis=1)  # (N,K,Z)
     joint = logits - log_std - 0.5 * tf.square((target[:, None] - mean) * tf.exp(-log_std))

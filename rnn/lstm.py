@@ -1,4 +1,4 @@
-"""The LSTM over whole sequences, with its gradient written out: on a CPU several times faster than Keras's loop."""
+"""The LSTM over whole sequences, with an explicit gradient: on a CPU several times as fast as Keras's loop."""
 
 import tensorflow as tf
 
@@ -6,18 +6,18 @@ import tensorflow as tf
 def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32):
     """(hidden (T,B,H), the state after T steps) of a keras LSTMCell over inputs (T,B,I), from `state` (h, c), each (B,H).
 
-    keep (T,B): factor on h and c before each step; 0 where an episode begins. None: the state is never touched.
-    dtype: of hidden, and of all that goes into the matrix products and comes out; c and what is between them are float32.
+    keep: (T,B), factor on h and c before each step, 0 where an episode begins. None: the state is never reset.
+    dtype: that of hidden, and of the matrix products' inputs and outputs. c and all arithmetic between products are float32.
 
-    The values are those of stepping through the cell. The gradient, of the cell's weights alone, treats `inputs`, `state` and
-    `keep` as constants. It differs from automatic differentiation in that the weights' gradients are one matrix product over
-    all steps instead of a sum that each step adds to, and in that each step is computed again from its product and its c.
+    The values are those of stepping the cell. Only the cell's weights have gradients; `inputs`, `state` and `keep` are
+    constants. Two things differ from automatic differentiation. The weights' gradient is one matrix product over all steps, not
+    a sum to which each step adds. And the backward pass recomputes each step from its product and its c.
     """
-    h, c = (tf.convert_to_tensor(part) for part in state)  # as they are now, if they are variables
+    h, c = (tf.convert_to_tensor(part) for part in state)  # current values, if they are variables
     steps, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
     keep = tf.ones((steps, batch)) if keep is None else keep
-    # A step's product is of all that it sees: its inputs, a one for the bias, and h. Each step makes it for the following one,
-    # the last for one that nobody takes.
+    # The input of a step's product: the step's inputs, a one for the bias, and h. Each step prepares it for the next; that of
+    # the last step is not used.
     outside = tf.cast(tf.concat([inputs, tf.ones((steps, batch, 1))], axis=2), dtype)
     outside, keep = tf.concat([outside, outside[:1]], axis=0), tf.concat([keep, tf.ones((1, batch))], axis=0)[:, :, None]
 
@@ -34,7 +34,7 @@ def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32):
         _, _, last, seens, products, cs, hs = tf.while_loop(lambda t, *_: t < steps, forward, (0, *start, *arrays))
 
         def gradient(d_hs, d_last):
-            recurrent = tf.transpose(weights[-cell.units :])  # once: each step's product would do it again
+            recurrent = tf.transpose(weights[-cell.units :])  # once, not in each step's product
 
             def backward(t, d_h, d_c, d_products):
                 d_product, d_c = _step_gradient(products.read(t), cs.read(t), keep[t + 1], d_hs[t], d_h, d_c)
@@ -53,23 +53,23 @@ def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32):
 
 
 def _cell(product, c):
-    """(h, c) (B,H) after a step with the product (B,4H) and the c before it."""
+    """(h, c), each (B,H), after a step, from its product (B,4H) and the c (B,H) before it."""
     i, f, g, o = tf.split(tf.cast(product, tf.float32), 4, axis=1)  # Keras's order
     c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
     return tf.sigmoid(o) * tf.tanh(c), c
 
 
-# XLA fuses the arithmetic of a step into few passes. The products stay outside: its own are slower, and on one core.
+# XLA fuses the arithmetic of a step into few passes. The matrix products stay outside: XLA's are slower, and use one core.
 @tf.function(jit_compile=True)
 def _step(product, c, outside, keep):
-    """(h of this step, c and all that the next step sees), where `outside` and `keep` are the next step's."""
+    """(h of this step, c and the product's input of the next step). `outside` and `keep` are those of the next step."""
     h, c = _cell(product, c)
     return tf.cast(h, product.dtype), c * keep, tf.concat([outside, tf.cast(h * keep, product.dtype)], axis=1)
 
 
 @tf.function(jit_compile=True)
 def _step_gradient(product, c, keep, d_out, d_h, d_c):
-    """Gradients of (product, c), from those of h (`d_out`) and of what `_step` gave the next step (`d_h` and `d_c`)."""
+    """Gradients of (product, c), from those of h (`d_out`) and of the h and c that go into the next step (`d_h`, `d_c`)."""
     with tf.GradientTape() as tape:
         tape.watch([product, c])
         state = _cell(product, c)

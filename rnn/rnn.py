@@ -1,7 +1,7 @@
-"""M: the LSTM with a mixture density head that predicts the next latent vector z from the present one and the action.
+"""M: the LSTM with a mixture density head that predicts the next latent vector z from the current one and the action.
 
 Architecture as in the article's appendix "Mixture Density Network + Recurrent Neural Network" and in the original's
-rnn/rnn.py and doomrnn.py: the Gaussians are mixed for each latent dimension separately, and log_std is not clamped.
+rnn/rnn.py and doomrnn.py: each latent dimension has a separate mixture, and log_std is not clamped.
 """
 
 import keras
@@ -15,7 +15,7 @@ from world_models.rnn.head import Head
 from world_models.rnn.lstm import lstm_sequence
 from world_models.vae.vae import load_checked
 
-# The order of the arrays in the original's rnn.json: that of its M that predicts no restarts, and that of its M that does.
+# The order of the arrays in the original's rnn.json. Key: whether that M predicts restarts.
 ORIGINAL_NAMES = {
     False: ("output_w", "output_b", "lstm kernel", "lstm bias"),
     True: ("lstm kernel", "lstm bias", "output_w", "output_b"),
@@ -26,8 +26,9 @@ ORIGINAL_NAMES = {
 class MDNRNN(keras.Model):
     """M: 422,368 parameters for the car (32, 3, 256), 1,678,785 for Doom (64, 1, 512, predict_restart=True).
 
-    The input of a step is z, the action and, with predict_restart, a flag that is 1 where an episode begins; the state is
-    zeroed there. `state` is always the pair (h, c), each (B,H) float32. Beside the next z it predicts what predict_... say.
+    A step's input is z, the action and, with predict_restart, a flag that is 1 where an episode begins. The state is zeroed
+    there. `state` is always the pair (h, c), each (B,H) float32. Besides the next z, M predicts what the predict_* arguments
+    name.
     """
 
     def __init__(
@@ -57,11 +58,11 @@ class MDNRNN(keras.Model):
 
     @property
     def predicts(self):
-        """{"predict_restart": bool, ...}: what this M predicts beside the next z."""
+        """{"predict_restart": bool, ...}: what this M predicts besides the next z."""
         return {f"predict_{name}": name in self.layout.others for name in ("restart", "reward", "action")}
 
     def load_json(self, path):
-        """Load the weights in the original's rnn.json, integers of 1e-4, in its order for an M that predicts restarts or none.
+        """Load the weights in the original's rnn.json, integers in units of 1e-4, in the order for this `predict_restart`.
 
         Raises UserError, naming the file and the array, where they are not of this size or cannot be read.
         """
@@ -69,7 +70,7 @@ class MDNRNN(keras.Model):
         self._set_integers(path, dict(zip(names, read_arrays(path, names), strict=True)))
 
     def _set_integers(self, path, arrays):
-        """arrays: {name: integers}. Raises UserError where one has another shape than is due."""
+        """Set the weights. arrays: {name: integers}. Raises UserError where one has the wrong shape."""
         inputs, gates = self.cell.kernel.shape
         output_w, output_b = self.output_layer.weights
         shapes = {
@@ -81,12 +82,12 @@ class MDNRNN(keras.Model):
         check_shapes(path, arrays, arrays.values(), [shapes[name] for name in arrays])
         weights = {name: array / UNITS for name, array in arrays.items()}
         kernel, bias = _swap_gates(weights["lstm kernel"]), _swap_gates(weights["lstm bias"])
-        bias[self._forget_gate] += 1  # the original adds it when it runs
+        bias[self._forget_gate] += 1  # the original adds it at run time
         self.cell.set_weights([kernel[:inputs], kernel[inputs:], bias])
         self.output_layer.set_weights([weights["output_w"], weights["output_b"]])
 
     def save_json(self, path):
-        """Write the weights as the original's rnn.json, which rounds them to 1e-4."""
+        """Write the weights in the format of the original's rnn.json, rounded to 1e-4."""
         kernel, recurrent, bias = (np.array(weight, np.float64) for weight in self.cell.get_weights())
         bias[self._forget_gate] -= 1
         arrays = {
@@ -102,12 +103,12 @@ class MDNRNN(keras.Model):
 
     @classmethod
     def from_json(cls, path, num_mixture=5):
-        """The model in an original's rnn.json; the arrays' shapes and order say of which game and of what size it is.
+        """The model in an original's rnn.json. The arrays' shapes and order determine its sizes and predict_restart.
 
         Raises UserError, naming the file and the array, where they cannot be read or do not fit together.
         """
         arrays = read_arrays(path, [f"array {i}" for i in range(1, 5)])
-        # The LSTM's kernel alone has four columns for each row of output_w.
+        # Only the LSTM's kernel has four columns for each row of output_w.
         restart = arrays[0].ndim == arrays[2].ndim == 2 and arrays[0].shape[1] == 4 * arrays[2].shape[0]
         arrays = dict(zip(ORIGINAL_NAMES[restart], arrays, strict=True))
         rnn_size = len(arrays["output_w"])
@@ -125,15 +126,18 @@ class MDNRNN(keras.Model):
         return tf.zeros((batch, self.rnn_size)), tf.zeros((batch, self.rnn_size))
 
     def sequence(self, z, action, restart=None, state=None):
-        """Teacher-forced: (params over (B,T,...), the state after T steps) for z (B,T,Z), action (B,T,A), restart (B,T).
+        """Teacher-forced: (the Prediction (B,T,...), the state after T steps) for z (B,T,Z), action (B,T,A), restart (B,T).
 
-        `state` is that before the first step, by default zeros. Has gradients for M's weights only, not for its arguments.
+        state: that before the first step, by default zeros. Only M's weights have gradients, not the arguments.
         """
         hidden, state = self.hidden(z, action, restart, state)
         return self.head(tf.transpose(hidden, (1, 0, 2))), state
 
     def hidden(self, z, action, restart=None, state=None, dtype=tf.float32):
-        """`sequence` without the head, over time first: (hidden (T,B,H) `dtype`, the state). dtype: of the matrix products."""
+        """`sequence` without the head and with time as the first axis: (hidden (T,B,H) `dtype`, the state after T steps).
+
+        dtype: that of the matrix products.
+        """
         if state is None:
             state = self.initial_state(tf.shape(z)[0])
         keep = None if restart is None or not self.predict_restart else 1 - tf.cast(tf.transpose(restart), tf.float32)
@@ -141,15 +145,15 @@ class MDNRNN(keras.Model):
         return lstm_sequence(self.cell, inputs, state, keep, dtype)
 
     def step(self, z, action, state, restart=None):
-        """One step: (params over (B,...), the next state) for z (B,Z), action (B,A), restart (B,).
+        """One step: (the Prediction (B,...), the next state) for z (B,Z), action (B,A), restart (B,).
 
-        No `restart` means that no episode begins here.
+        restart None: no episode begins here.
         """
         state = self.advance(z, action, state, restart)
         return self.head(state[0]), state
 
     def advance(self, z, action, state, restart=None):
-        """The next state alone, which is all that an agent in the real world needs."""
+        """The next state alone, without the head. An agent in the real world needs no more."""
         if restart is not None and self.predict_restart:
             state = [(1 - tf.cast(restart, tf.float32))[:, None] * part for part in state]
         _, (h, c) = self.cell(self._inputs(z, action, restart), list(state))
@@ -160,11 +164,11 @@ class MDNRNN(keras.Model):
         return self.layout.prediction(self.output_layer(h))
 
     def planes(self):
-        """The head's kernel (H,N) and bias (N,), as `rnn.head.Head.planes` orders its N numbers."""
+        """The head's kernel (H,N) and bias (N,), in the order of `rnn.head.Head.planes`."""
         return [self.layout.planes(weight) for weight in self.output_layer.weights]
 
     def mixture(self, params, temperature=1.0):
-        """The distribution of the next z (...,Z): a TFP mixture for each dimension.
+        """The distribution of the next z (...,Z): a TFP mixture for each dimension. params: a Prediction.
 
         Temperature t divides the logits by t and multiplies each Gaussian's variance by t.
         """

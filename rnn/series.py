@@ -1,9 +1,15 @@
-"""Encode all recorded frames by V: record/*.npz + vae/vae.keras -> series/series.npz.   python -m rnn.series GAME
+"""Encode all recorded frames with V: record/*.npz + vae/vae.keras -> series/series.npz.   python -m rnn.series GAME
 
-series.npz has, flat over the frames of all episodes, mu (F,Z), logvar (F,Z) and action (F,A), float16 as in the original, and
-reward (F,) float32, NaN where a recording has none; length (E,) int32, the frames of each episode; ended (E,) bool, whether the
-game ended it; episode (E,), their file names; and vae, the digest of the V that made it. With --mirror each episode is followed
-by its mirror image, whose name says so.
+series.npz has these arrays, with the F frames of all E episodes one after another:
+
+    mu (F,Z), logvar (F,Z), action (F,A)   float16, as in the original
+    reward (F,)                            float32, NaN where a recording has none
+    length (E,)                            int32, the number of frames of each episode
+    ended (E,)                             bool, whether the game ended the episode
+    episode (E,)                           the episodes' file names
+    vae                                    the digest of the V that made it
+
+With --mirror each episode is followed by its mirror image, whose name has the prefix env.record.MIRRORED.
 """
 
 import os
@@ -16,15 +22,15 @@ from world_models.original.series import made_here
 
 
 def main(argv=None):
-    command = CommandLine("Encode all recorded frames by V, for the training of M.", "mirror")
-    command.add("--skip-bad", action="store_true", help="leave out files that are no episodes, with a line for each")
+    command = CommandLine("Encode all recorded frames with V, for the training of M.", "mirror")
+    command.add("--skip-bad", action="store_true", help="skip files that are not valid episodes, and print a line for each")
     command.add(
         "--known",
         metavar="RUN_DIR",
-        help="take over what this run's series has of the same episodes by the same V",
+        help="copy from this run's series the episodes that the same V has already encoded",
     )
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
-    command.add_precision_option("what V's layers compute in")
+    command.add_precision_option("arithmetic of V's layers")
     game, args = command.parse(argv)
     settle_precision(args, "series")
     series_path = os.path.join(args.run_dir, "series", "series.npz")

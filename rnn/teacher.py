@@ -1,26 +1,26 @@
-"""The training of M by Keras: the published loss, the state that is carried from chunk to chunk, and what is measured."""
+"""The training of M with Keras: the published loss, the LSTM state that is carried between chunks, and the metrics."""
 
 import keras
 import tensorflow as tf
 
 from world_models.rnn.likelihood import negative_log_likelihood
 
-# The rows of a batch are cut into so many parts, each with a loop of its own: two cores share one step's product poorly.
+# Parts that a batch's rows are split into, each with a separate loop: one step's product runs poorly on two cores.
 LANES = 2
 
 
 class Teacher(keras.Model):
     """Wraps an MDNRNN for `fit` on the batches of rnn.batches, all of them of `batch` rows.
 
-    carry: the LSTM's state goes from each batch to the next, until `reset`; else each batch starts from zeros.
+    carry: whether the LSTM's state is carried from each batch to the next, until `reset`. If not, each batch starts from zeros.
     restart_weight: factor on the restart's cross entropy where a restart happens.
-    reward_scale: of the unit in which M predicts rewards.
-    seed: of the noise that draws z from (mu, logvar), afresh for every batch.
-    precision: "float32" or "bfloat16", of the matrix products; weights, c, loss and gradients are float32 with both.
+    reward_scale: M predicts rewards divided by this.
+    seed: that of the noise with which z is sampled from (mu, logvar), anew for each batch.
+    precision: "float32" or "bfloat16", of the matrix products. Weights, c, loss and gradients are float32 with both.
 
-    Reports loss and nll (nats for a latent dimension); with restarts also restart (nats), recall (share of the deaths with a
-    logit above 0) and false_alarms (share of the other steps with one); with rewards and actions reward and action, the mean
-    squared error of each number.
+    Reports loss and nll (nats per latent dimension). If M predicts restarts: restart (cross entropy in nats), recall (share of
+    the deaths with a logit above 0) and false_alarms (share of the other steps with such a logit). If M predicts rewards or
+    actions: reward or action, the mean squared error of each number.
     """
 
     def __init__(self, mdnrnn, batch, carry, restart_weight, seed, precision="float32", reward_scale=1.0):
@@ -37,7 +37,7 @@ class Teacher(keras.Model):
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
-    def save_own_variables(self, store):  # h and c begin at zero in each epoch, so that no checkpoint needs them
+    def save_own_variables(self, store):  # h and c are zero at the start of each epoch, so checkpoints omit them
         store["noise"] = self.noise.state
 
     def load_own_variables(self, store):
@@ -48,12 +48,12 @@ class Teacher(keras.Model):
         return [self._loss_tracker, *self.means.values()]
 
     def reset(self):
-        """Zero the carried state."""
+        """Set the carried state to zeros."""
         self.h.assign(tf.zeros_like(self.h))
         self.c.assign(tf.zeros_like(self.c))
 
     def call(self, batch):
-        """For each lane of B rows (hidden (L,B,H), the z (L,B,Z) that came), for a batch of rnn.batches.Series.batch."""
+        """[(hidden (L,B,H), the next z (L,B,Z)) of each lane of B rows] for a batch made by rnn.batches.Series.batch."""
         mu, logvar = (tf.cast(batch[name], tf.float32) for name in ("mu", "logvar"))
         z = mu + tf.exp(logvar / 2) * keras.random.normal(tf.shape(mu), seed=self.noise)
         before = [tf.convert_to_tensor(part) for part in (self.h, self.c)]
@@ -71,7 +71,7 @@ class Teacher(keras.Model):
         return hidden
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The sum of the losses: negative log likelihood, averaged over batch, time and dimensions, and those of the others."""
+        """The negative log likelihood, averaged over batch, time and dimensions, plus the losses of M's other predictions."""
         mask = tf.transpose(x["mask"])  # (L,B)
         total = tf.reduce_sum(mask)
         layout, (kernel, bias) = self.mdnrnn.layout, self.mdnrnn.planes()
@@ -103,13 +103,13 @@ class Teacher(keras.Model):
         return self._mean("reward", tf.square(numbers[..., 0] - tf.transpose(x["reward"]) / self.reward_scale), mask)
 
     def _action_loss(self, x, numbers, mask):
-        """The squared error of the next action, which an episode's last frame has not."""
+        """The squared error of the next action. An episode's last frame has none and is left out."""
         following = tf.transpose(tf.cast(x["action"][:, 1:], tf.float32), (1, 0, 2))
         error = tf.reduce_mean(tf.square(numbers - following), axis=-1)
         return self._mean("action", error, mask * (1 - tf.transpose(x["restart"][:, 1:])))
 
     def _mean(self, name, values, weight):
-        """The weighted mean of values (L,B), which is also reported under `name`."""
+        """The weighted mean of values (L,B). It is also reported as the metric `name`."""
         total = tf.reduce_sum(weight)
         mean = tf.math.divide_no_nan(tf.reduce_sum(values * weight), total)
         self.means[name].update_state(mean, total)

@@ -11,7 +11,7 @@ from world_models.original.series import made_here
 def main(argv=None):
     command = CommandLine("Train M, the recurrent network, on the episodes that rnn.series encoded.", "rnn", "half_new")
     add_start_option(command, "rnn.json")
-    command.add_precision_option("what the matrix products compute in")
+    command.add_precision_option("arithmetic of the matrix products")
     command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
     game, args = command.parse(argv)
     settle_precision(args, "rnn")

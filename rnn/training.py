@@ -1,4 +1,4 @@
-"""The training of M on the encoded episodes of a run."""
+"""Training M on the encoded episodes of a run."""
 
 import os
 import time
@@ -18,13 +18,13 @@ from world_models.rnn.rnn import MDNRNN
 from world_models.rnn.teacher import Teacher
 from world_models.vae.vae import begin_with
 
-INITIAL_FRAMES = 1000  # first frames in initial_z.json, where dreams begin
+INITIAL_FRAMES = 1000  # the most first frames in initial_z.json, from which dreams start
 
 
 def train(game, args, series_path, vae_path):
-    """series/series.npz -> rnn/rnn.keras, rnn/initial_z.json of the run `args.run_dir`. args: those of rnn.train.
+    """series/series.npz -> rnn/rnn.keras, rnn/initial_z.json in the run `args.run_dir`. args: those of rnn.train.
 
-    vae_path: of the V that must have made the series; None where the series does not say which did.
+    vae_path: the file of the V that must have made the series; None if the series does not name its V.
     """
     series = Series(series_path)
     if vae_path is None:
@@ -38,7 +38,7 @@ def train(game, args, series_path, vae_path):
     number = {name: i for i, name in enumerate(series.episode)}
     kept, held_out = ([number[name] for name in part] for part in split(series.episode))
     _check_amount(game, series, _order(game, series, kept, args.seed, 0))
-    made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that another series is noticed
+    made_by = series.vae or f"unknown, of mu {zlib.crc32(series.mu):08x}"  # so that a different series is detected
     settings = {
         **stage_settings(game, "rnn", "half_new"),
         "vae": made_by,
@@ -55,13 +55,13 @@ def train(game, args, series_path, vae_path):
 
 
 def _order(game, series, kept, seed, epoch):
-    """Those of the episodes `kept` that a pass takes, in its random order."""
+    """The episodes of `kept` that the pass `epoch` takes, in its random order."""
     names = [series.episode[episode] for episode in kept]
     return np.array(kept)[in_a_pass(names, game.half_new, np.random.default_rng([seed, epoch]))]
 
 
 def _check_amount(game, series, kept):
-    """Say what is cut off, and raise UserError where the episodes `kept` do not fill one update."""
+    """Print how many episodes are cut off. Raises UserError where the episodes `kept` do not fill one update."""
     if game.whole_episodes:
         cut = sum(series.length[episode] - 1 > game.rnn_seq_len for episode in kept)
         if cut:
@@ -78,8 +78,8 @@ def _check_amount(game, series, kept):
 
 
 def _train(game, args, stage, checkpoints, series, kept, held_out):
-    """Train from the last checkpoint on; `kept` and `held_out` are numbers of episodes in `series`."""
-    keras.utils.set_random_seed(args.seed)  # of the first weights
+    """Train from the last checkpoint. `kept` and `held_out` are numbers of episodes in `series`."""
+    keras.utils.set_random_seed(args.seed)  # for the initial weights
     z_size = series.mu.shape[1]
     model = MDNRNN(z_size, game.action_size, game.rnn_size, game.num_mixture, **game.predicts)
     if args.start:
@@ -92,7 +92,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     if game.rnn_decay != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=1, decay_rate=game.rnn_decay)
     optimizer = keras.optimizers.Adam(rate, clipvalue=game.rnn_grad_clip)
-    # XLA compiles only the arithmetic between the products (rnn.lstm, rnn.likelihood): it would do these on one core.
+    # XLA compiles only the arithmetic between the products (rnn.lstm, rnn.likelihood). It would run the products on one core.
     teacher.compile(optimizer=optimizer, jit_compile=False)
     done = checkpoints.restore(teacher)
 
@@ -101,7 +101,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     orders = [_order(game, series, kept, args.seed, epoch) for epoch in range(game.rnn_epochs)]
     if game.half_new:
         updates = [sum(1 for _ in train(series, order, *shape)) for order in orders]
-    else:  # as many in each
+    else:  # equally many in each epoch
         updates = [sum(1 for _ in train(series, orders[0], *shape))] * game.rnn_epochs
     held_out_batches = sum(1 for _ in validate(series, held_out, *shape))
     progress = Progress(sum(updates), "M updates", initial=sum(updates[:done]))
@@ -109,7 +109,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
         start = time.time()
         batches = series.dataset(train(series, orders[epoch], *shape), *shape)
         teacher.reset()
-        # Without the number of steps Keras would begin one too many, and count it.
+        # Without the number of steps Keras would start one too many, and count it.
         watch = [Watch(progress)]
         history = teacher.fit(batches, steps_per_epoch=updates[epoch], verbose=0, shuffle=False, callbacks=watch).history
         values = {name: numbers[0] for name, numbers in history.items()}
@@ -122,7 +122,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
         title = f"M epoch {epoch + 1}/{game.rnn_epochs}"
         seconds = round(time.time() - start, 1)
         record(stage, title, int(optimizer.iterations), values, epoch=epoch + 1, seconds=seconds)
-        if epoch + 1 == game.rnn_epochs:  # before the checkpoint that says that all is done
+        if epoch + 1 == game.rnn_epochs:  # before the checkpoint that marks the training as finished
             _save(model, stage, series, kept)
         checkpoints.save(teacher, epoch + 1)
     if done == game.rnn_epochs:
@@ -137,6 +137,6 @@ def _save(model, stage, series, kept):
 
 
 def initial_z(series, episodes):
-    """[mu, logvar] of the first frames of up to 1000 `episodes`, as lists of integers, value * 10000 truncated."""
+    """[mu, logvar] of the first frames of up to 1000 `episodes`, as lists of integers: value * 10000, truncated."""
     first = series.start[episodes[:INITIAL_FRAMES]]
     return [(array[first].astype(float) * UNITS).astype(int).tolist() for array in (series.mu, series.logvar)]

@@ -32,7 +32,7 @@ def load_vision(run_dir, game):
 
 
 def load_memory(run_dir, game):
-    """M of a run: all that a dream needs without rendering. Raises UserError as `load_world_model`."""
+    """M alone: all that a dream without rendering needs. Raises UserError as `load_world_model` does."""
     path = need(run_dir, "rnn", "rnn.keras", game.name)
     rnn = load_rnn(path)
     if (rnn.action_size, rnn.predicts) != (game.action_size, game.predicts):
@@ -41,7 +41,9 @@ def load_memory(run_dir, game):
 
 
 def load_initial_z(run_dir, game, z_size):
-    """(mu, logvar), each (N, Z) float32: the first frames of recorded episodes, as integers of 1e-4 in the original's format.
+    """(mu, logvar), each (N, Z) float32: the first frames of recorded episodes, from initial_z.json.
+
+    The file has integers in units of 1e-4, in the original's format.
 
     Raises UserError where the file is missing or holds anything else.
     """
