@@ -25,10 +25,11 @@ import time
 import world_models
 from world_models import evaluate, extract, train
 from world_models.config import UserError
+from world_models.env.record import link_file, linked, list_episodes, load_episode
 from world_models.job import workers
 from world_models.job.command import CommandLine, as_options
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import Atomic, read_json, read_log, read_rounds, write_json
+from world_models.job.rundir import Atomic, digest, read_json, read_log, read_rounds, write_json
 
 PACKAGE = os.path.dirname(world_models.__file__)
 SEARCHES = "zero", "last"  # what C's searches start from: zeros, and the last round's C
@@ -93,7 +94,7 @@ class Round:
 
     def row(self):
         """This round's row of rounds.jsonl, None before the round is done."""
-        return next((row for row in _rows(self.table) if row["round"] == self.number), None)
+        return next((row for row in read_rounds(self.args.run_dir) if row["round"] == self.number), None)
 
     def play(self):
         """Run the stages that are not finished, and write the row."""
@@ -146,16 +147,14 @@ class Round:
 
     def _v_stays(self):
         """Whether V is no longer trained: the last round kept the V of the round before it."""
-        paths = [
-            os.path.join(self.args.run_dir, "rounds", f"{n:02d}", "vae", "vae.keras")
-            for n in (self.number - 2, self.number - 1)
-        ]
-        return self.number > 2 and os.path.samefile(*paths)
+        if self.number < 3:
+            return False
+        folders = (os.path.join(self.args.run_dir, "rounds", f"{self.number - back:02d}") for back in (2, 1))
+        return len({digest(os.path.join(folder, "vae", "vae.keras")) for folder in folders}) == 1
 
     def _keep_v(self):
         os.makedirs(self.path("vae"), exist_ok=True)
-        with Atomic(self.path("vae", "vae.keras")) as temporary:
-            os.link(os.path.join(self.before, "vae", "vae.keras"), temporary)
+        link_file(os.path.join(self.before, "vae", "vae.keras"), self.path("vae", "vae.keras"))
 
     def _run(self, module, *options):
         command = [sys.executable, "-m", f"world_models.{module}", *self._command(*options)]
@@ -181,7 +180,8 @@ class Round:
     def _write(self, began):
         chosen, test = read_json(self.path("controller", "chosen.json")), read_json(self.path("evaluate", "real-test.json"))
         rows = read_rounds(self.args.run_dir)
-        frames = sum(row.get("frames", 0) for row in read_log(self.path("record")))
+        recorded = (path for path in list_episodes(self.path("record")) if not linked(os.path.basename(path)))
+        frames = sum(len(load_episode(path, self.game.action_size).action) for path in recorded)
         for search in chosen["validation"]:
             frames += sum(read_json(self.path("evaluate", f"real-validation-{search}.json"))["steps"])
         losses = [row for row in read_log(self.path("rnn")) if "epoch" in row][-1]
@@ -197,8 +197,8 @@ class Round:
             **{name.removeprefix("val_"): value for name, value in losses.items() if name.startswith("val_")},
             "hours": round((time.time() - began) / 3600, 4),
         }
-        with open(os.path.join(self.args.run_dir, "rounds", "rounds.jsonl"), "a") as file:
-            file.write(json.dumps(row) + "\n")
+        with Atomic(os.path.join(self.args.run_dir, "rounds", "rounds.jsonl")) as temporary, open(temporary, "w") as file:
+            file.writelines(json.dumps(one) + "\n" for one in [*rows, row])
         print(
             " ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()),
             flush=True,

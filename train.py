@@ -56,7 +56,7 @@ def _parse(argv):
     add = command_line.add
     add("--start", metavar="FILE", help="start from this controller, in the format of best.json, instead of from zeros")
     add("--search", choices=("cma", "gradient"), default="cma", help="CMA-ES, or gradient ascent from --start in the dream")
-    add("--horizon", type=int, default=50, help="steps through which a gradient is backpropagated (default: 50)")
+    add("--horizon", type=int, help="steps through which a gradient is backpropagated (default: 50)")
     add("--world", choices=("real", "dream"), help="where C learns (default: as published)")
     add_name_option(command_line)
     command_line.add_world_options()
@@ -88,6 +88,9 @@ def _parse(argv):
     args.world = args.world or args.original_world or game.train_world
     if args.world == "dream" and not game.dream_rewards:
         raise UserError(f"the dream of {game.name} has no reward to learn from: use --world real")
+    if args.horizon is not None and args.search != "gradient":
+        raise UserError("--horizon is of gradients: give --search gradient too")
+    args.horizon = 50 if args.horizon is None else args.horizon
     if args.search == "gradient":
         if args.world != "dream" or not args.start:
             raise UserError("--search gradient refines a controller in the dream: give --start FILE, and --world dream")

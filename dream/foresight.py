@@ -74,4 +74,4 @@ def _foreseen(rnn, episodes):
             last = len(z) - 1
             deaths, foreseen = deaths + death, foreseen + (death and alarm[last])
             steps, false = steps + last, false + alarm[:last].sum()
-    return (float(foreseen / deaths) if deaths else None), float(false / steps)
+    return (float(foreseen / deaths) if deaths else None), float(false / max(steps, 1))

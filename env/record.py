@@ -122,11 +122,16 @@ def link_episodes(paths, folder, run=None):
         name = os.path.basename(path)
         target = os.path.join(folder, name if run is None else linked_name(name, run))
         if not os.path.exists(target):
-            with Atomic(target) as temporary:
-                try:
-                    os.link(path, temporary)
-                except OSError:
-                    shutil.copyfile(path, temporary)
+            link_file(path, target)
+
+
+def link_file(path, target):
+    """Make `target` the file `path`: a hard link, or on another disk a copy."""
+    with Atomic(target) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:
+            shutil.copyfile(path, temporary)
 
 
 def in_a_pass(episodes, half_new, rng):

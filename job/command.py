@@ -56,10 +56,13 @@ class CommandLine:
         self.add("--seed", type=int, default=0, help="random seed of this stage (default: 0)")
         self.stage_fields = [f for f in fields(Game) if f.metadata.get("stage") in stages]
         for f in self.stage_fields:
-            flag = "--" + f.name.replace("_", "-") if rounds else _option(f)
+            flag = self._flag(f)
             values = " / ".join(dict.fromkeys(str(getattr(game, f.name)) for game in config.GAMES.values()))
             kind = {"action": argparse.BooleanOptionalAction} if f.type is bool else {"type": f.type}
             self.add(flag, *self._aliases(flag), dest=f.name, help=f"{f.metadata['help']} (published: {values})", **kind)
+
+    def _flag(self, f):
+        return "--" + f.name.replace("_", "-") if self.rounds else _option(f)
 
     def add_world_options(self):
         """The games' `options` of the real world. `job.rundir.world_keywords` turns them into keywords of the environment."""
@@ -95,7 +98,7 @@ class CommandLine:
             game = replace(game, **game.round)
         given = {f.name: getattr(args, f.name) for f in self.stage_fields if getattr(args, f.name) is not None}
         for f in self.stage_fields:
-            _check(f, given.get(f.name))
+            _check(f, self._flag(f), given.get(f.name))
         for name in self.world_options:
             value, (values, _) = getattr(args, name), game.options.get(name, ((), ""))
             if value is not None and value not in values:
@@ -109,14 +112,14 @@ class CommandLine:
 _MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance", "vae_min_gain"}
 
 
-def _check(f, value):
+def _check(f, flag, value):
     if value is None or f.type is bool:
         return
     if f.type is str:
         if value not in f.metadata["choices"]:
-            raise UserError(f"{_option(f)} is {value!r}: choose one of {', '.join(f.metadata['choices'])}")
+            raise UserError(f"{flag} is {value!r}: choose one of {', '.join(f.metadata['choices'])}")
     elif not (0 <= value < float("inf")) or (value == 0 and f.name not in _MAY_BE_ZERO):
-        raise UserError(f"{_option(f)} is {value}: give a number above 0")
+        raise UserError(f"{flag} is {value}: give a number {'of 0 or more' if f.name in _MAY_BE_ZERO else 'above 0'}")
 
 
 def run_script(main):

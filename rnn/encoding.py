@@ -45,7 +45,7 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     signature = [tf.TensorSpec((None, 64, 64, 3), tf.uint8)]
     encoder = tf.function(model.encode, input_signature=signature, autograph=False)
 
-    known = _known(args.known, made_by, args.precision) if args.known else {}
+    known = _known(args.known, made_by, args.precision, game.mirror) if args.known else {}
 
     def load(path):
         if os.path.basename(path) in known:
@@ -94,13 +94,14 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
     print(f"{stage.path('series.npz')}: {sum(partial.length)} frames of {len(partial.length)} episodes")
 
 
-def _known(run_dir, made_by, precision):
+def _known(run_dir, made_by, precision, mirror):
     """{name: ({array name: (T, ...)}, ended)} of the series in `run_dir`. The names are those of linked episodes.
 
     Empty if the series was made by another V, or in another precision.
     """
     path = os.path.join(run_dir, "series", "series.npz")
-    if settings_in(os.path.dirname(path)).get("precision") != precision:
+    before = settings_in(os.path.dirname(path))
+    if (before.get("precision"), before.get("mirror", False)) != (precision, mirror):
         return {}
     arrays = memory_maps(path)
     if str(arrays["vae"]) != made_by:

@@ -158,6 +158,7 @@ def test_train_by_gradient_on_any_number_of_workers(pendulum_run, tmp_path):
         (["--start", "none.json"], "none.json, which is no file"),
         (["--start", __file__, "--world", "real"], "--world dream"),
         (["--start", __file__, "--horizon", "0"], "--horizon is 0"),
+        (["--search", "cma", "--horizon", "9"], "--horizon is of gradients"),
     ],
 )
 def test_impossible_gradients_are_refused(pendulum_run, options, sentence):

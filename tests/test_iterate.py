@@ -106,6 +106,8 @@ def test_an_episode_keeps_the_name_of_the_run_it_was_recorded_for():
         (["pendulum", "--iterations", "0"], "--iterations is 0"),
         (["pendulum", "--validation", "0"], "--validation is 0"),
         (["pendulum", "--explore", "2"], "--explore is 2"),
+        (["pendulum", "--rnn-epochs", "0"], "--rnn-epochs is 0: give a number above 0"),
+        (["pendulum", "--vae-min-gain", "-1"], "--vae-min-gain is -1.0: give a number of 0 or more"),
     ],
 )
 def test_impossible_rounds_are_refused(arguments, sentence):
