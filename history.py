@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from world_models.config import UserError
+from world_models.controller.report import save_figure
 from world_models.job.command import Parser, run_script
-from world_models.job.rundir import Atomic, read_json
+from world_models.job.rundir import read_json
 
 GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # rows of the table
 NAMES = ["improvement", "curr", "prev", "best"]  # in a row of hist_best.json, each followed by its number
@@ -166,21 +167,12 @@ def compare(paths, out, cores=None):
     Raises UserError for a file that is not a history, for an `out` that cannot be written or is not a picture's name, and for
     numbers of cores below 1 or of another length.
     """
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    if Path(out).suffix.lower()[1:] not in FigureCanvasBase.get_supported_filetypes():
-        raise UserError(f"--out is {out}: give a name that ends in .png, .pdf or .svg")
     unit = "core-hours" if cores else "hours"
     cores = cores or [1]
     if len(cores) not in (1, len(paths)) or min(cores) < 1:
         raise UserError(f"--cores has {cores} for {len(paths)} histories: give one number of cores for each, or one for all")
     histories = [read_history(path, count) for path, count in zip(paths, np.resize(cores, len(paths)), strict=True)]
-    figure = draw(histories, unit)
-    try:
-        with Atomic(out) as temporary:
-            figure.savefig(temporary, dpi=120)
-    except (OSError, RuntimeError) as error:  # the latter from the backend of .pgf, where there is no TeX
-        raise UserError(f"{out} cannot be written ({getattr(error, 'strerror', error)}): choose another --out") from None
+    save_figure(draw(histories, unit), out)
     return table(histories, unit)
 
 

@@ -25,7 +25,7 @@ import time
 import world_models
 from world_models import evaluate, extract, train
 from world_models.config import UserError
-from world_models.env.record import link_file, linked, list_episodes, load_episode
+from world_models.env.record import link_file, linked, list_episodes
 from world_models.job import workers
 from world_models.job.command import CommandLine, as_options
 from world_models.job.machine import load_tensorflow
@@ -178,10 +178,12 @@ class Round:
         return read_json(path)["mean"] if os.path.exists(path) else None
 
     def _write(self, began):
+        from world_models.vae.frames import episode_length
+
         chosen, test = read_json(self.path("controller", "chosen.json")), read_json(self.path("evaluate", "real-test.json"))
         rows = read_rounds(self.args.run_dir)
         recorded = (path for path in list_episodes(self.path("record")) if not linked(os.path.basename(path)))
-        frames = sum(len(load_episode(path, self.game.action_size).action) for path in recorded)
+        frames = sum(episode_length(path, self.game.action_size) for path in recorded)
         for search in chosen["validation"]:
             frames += sum(read_json(self.path("evaluate", f"real-validation-{search}.json"))["steps"])
         losses = [row for row in read_log(self.path("rnn")) if "epoch" in row][-1]

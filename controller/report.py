@@ -4,6 +4,9 @@ import os
 
 import numpy as np
 
+from world_models.config import UserError
+from world_models.job.rundir import Atomic
+
 
 def bootstrap_interval(scores, resamples=10_000, confidence=0.95):
     """[low, high]: the percentile bootstrap interval of the mean, with a fixed seed."""
@@ -51,6 +54,19 @@ def save_histogram(path, title, measured):
     axes.set(xlabel="score of an episode", ylabel="episodes", title=title)
     axes.legend()
     figure.savefig(path, format="png", dpi=120)
+
+
+def save_figure(figure, out):
+    """Write a matplotlib Figure to `out`, in the format of its extension. Raises UserError where it cannot."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if os.path.splitext(out)[1].lower()[1:] not in FigureCanvasBase.get_supported_filetypes():
+        raise UserError(f"--out is {out}: give a name that ends in .png, .pdf or .svg")
+    try:
+        with Atomic(out) as temporary:
+            figure.savefig(temporary, dpi=120)
+    except (OSError, RuntimeError) as error:  # the latter from the backend of .pgf, where there is no TeX
+        raise UserError(f"{out} cannot be written ({getattr(error, 'strerror', error)}): choose another --out") from None
 
 
 # {extension of a video's file: its codec and quality, for ffmpeg}. A README can show a .webp, and plays it in a loop.

@@ -7,8 +7,9 @@ import argparse
 import os
 
 from world_models.config import UserError
+from world_models.controller.report import save_figure
 from world_models.job.command import Parser, run_script
-from world_models.job.rundir import Atomic, read_rounds
+from world_models.job.rundir import read_rounds
 
 COLUMNS = "round", "real_frames", "dream", "real", "real_low", "real_high", "search", "hours"
 
@@ -19,11 +20,7 @@ def main(argv=None):
     parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to draw")
     args = parser.parse_args(argv)
     rounds = {run: _rounds(run) for run in args.runs}
-    try:
-        with Atomic(args.out) as temporary:
-            draw(rounds).savefig(temporary, format="png", dpi=120)
-    except OSError as error:
-        raise UserError(f"{args.out} cannot be written ({error.strerror}): choose another --out") from None
+    save_figure(draw(rounds), args.out)
     print("\n\n".join(f"{run}\n{table(rows)}" for run, rows in rounds.items()))
 
 

@@ -152,10 +152,6 @@ class Stage:
         with open(self.path("log.jsonl"), "a") as file:
             file.write(json.dumps({"time": round(time.time(), 2), **row}) + "\n")
 
-    def rows(self):
-        """The rows that `log` has written, oldest first."""
-        return read_log(self.dir)
-
     def summary(self, step, values):
         """Write scalars {name: value} at `step` for TensorBoard."""
         import tensorflow as tf

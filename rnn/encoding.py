@@ -97,7 +97,7 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
 def _known(run_dir, made_by, precision, mirror):
     """{name: ({array name: (T, ...)}, ended)} of the series in `run_dir`. The names are those of linked episodes.
 
-    Empty if the series was made by another V, or in another precision.
+    Empty if the series was made by another V, in another precision, or with other --mirror.
     """
     path = os.path.join(run_dir, "series", "series.npz")
     before = settings_in(os.path.dirname(path))

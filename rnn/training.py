@@ -98,16 +98,17 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
 
     train, validate = (whole_episodes, whole_episodes) if game.whole_episodes else (streams, episode_streams)
     kept = [episode for episode in kept if series.length[episode] > 1 or not game.whole_episodes]
-    orders = [_order(game, series, kept, args.seed, epoch) for epoch in range(game.rnn_epochs)]
-    if game.half_new:
-        updates = [sum(1 for _ in train(series, order, *shape)) for order in orders]
-    else:  # equally many in each epoch
-        updates = [sum(1 for _ in train(series, orders[0], *shape))] * game.rnn_epochs
+
+    def plan(epoch):
+        return train(series, _order(game, series, kept, args.seed, epoch), *shape)
+
+    counted = game.rnn_epochs if game.half_new else 1  # without --half-new all epochs have as many updates as the first
+    updates = [sum(1 for _ in plan(epoch)) for epoch in range(counted)] * (game.rnn_epochs // counted)
     held_out_batches = sum(1 for _ in validate(series, held_out, *shape))
     progress = Progress(sum(updates), "M updates", initial=sum(updates[:done]))
     for epoch in range(done, game.rnn_epochs):
         start = time.time()
-        batches = series.dataset(train(series, orders[epoch], *shape), *shape)
+        batches = series.dataset(plan(epoch), *shape)
         teacher.reset()
         # Without the number of steps Keras would start one too many, and count it.
         watch = [Watch(progress)]

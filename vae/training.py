@@ -8,7 +8,7 @@ import numpy as np
 
 from world_models.config import UserError, stage_settings
 from world_models.env.record import split
-from world_models.job.rundir import Atomic, Progress, Stage, start_settings
+from world_models.job.rundir import Atomic, Progress, Stage, read_log, start_settings
 from world_models.job.training import Adam, Checkpoints, Watch, record
 from world_models.vae.frames import FrameStream, fingerprint, held_out_frames, recorded, shards
 from world_models.vae.vae import ConvVAE, begin_with
@@ -58,13 +58,16 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
 
     def seen():
         """How well V does on the held-out frames, {name: value}."""
-        values = model.evaluate(unseen, batch_size=game.vae_batch_size, verbose=0, return_dict=True) if len(unseen) else {}
+        values = model.evaluate(unseen, batch_size=game.vae_batch_size, verbose=0, return_dict=True)
         return {f"val_{name}": value for name, value in values.items()}
 
-    if args.start and not done:
+    if args.start and not done and len(unseen):
         record(stage, "V as it begins", 0, seen(), epoch=0)
     epochs = range(game.vae_epochs)
     parts = [(epoch, part) for epoch in epochs for part in enumerate(shards(paths, args.seed, epoch, game.half_new))]
+    shards_each = len(parts) // game.vae_epochs
+    logged = {row["epoch"]: row["val_loss"] for row in read_log(stage.dir) if "val_loss" in row}  # an epoch's last row counts
+    losses = [logged[epoch] for epoch in sorted(logged) if epoch * shards_each <= done]
     updates = [sum(lengths[i] for i in chosen) // game.vae_batch_size for _, (_, chosen) in parts]
     progress = Progress(sum(updates), "V updates", initial=sum(updates[:done]))
     for number, (epoch, (part, chosen)) in enumerate(parts[done:], done + 1):
@@ -80,13 +83,10 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
             if stream.error:
                 raise stream.error
         values = {name: numbers[0] for name, numbers in history.items()}
-        if number % (len(parts) // game.vae_epochs) == 0:
+        if number % shards_each == 0 and len(unseen):
             values |= seen()
-            losses = {row["epoch"]: row["val_loss"] for row in stage.rows() if "val_loss" in row} | {
-                epoch + 1: values.get("val_loss")
-            }
-            losses = [losses[done] for done in sorted(losses) if done <= epoch + 1]
-            if game.vae_min_gain and len(unseen) and stands_still(losses, game.vae_min_gain):
+            losses.append(values["val_loss"])
+            if game.vae_min_gain and stands_still(losses, game.vae_min_gain):
                 number = len(parts)
         where = {"epoch": epoch + 1, "part": part + 1, "seconds": round(time.time() - start, 1)}
         record(stage, f"V epoch {epoch + 1}/{game.vae_epochs}", int(model.optimizer.iterations), values, **where)
