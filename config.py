@@ -41,6 +41,16 @@ class Original:
     worlds: dict  # {their name for the game: "real" or "dream"}, where it differs from ours
 
 
+@dataclass(frozen=True)
+class Map:
+    """Two numbers that say where a game is, to draw what was visited (controller.rounds --maps)."""
+
+    place: Callable  # place(frames (T,64,64,3) uint8) -> (T-1, 2), the place of each frame but the last
+    names: tuple
+    ranges: tuple  # ((least, greatest), (least, greatest))
+    cells: tuple  # into which the two ranges are divided
+
+
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """A game, and all that the procedure needs to know about it. Frozen: `dataclasses.replace` makes a changed copy."""
@@ -58,6 +68,8 @@ class Game:
     options: dict = field(default_factory=dict)  # keywords of `environment`: {name: (its values, the default first; help)}
     random_policy: Callable  # random_policy(game, rng) -> act(t) -> (A,): records the training data; see env.policies
     blind_players: Callable  # blind_players(game, rng) -> {name: act(t)}: baselines that ignore the frames
+
+    map: Map | None = None
 
     # Its dream.
     dream_id: str
@@ -109,6 +121,9 @@ class Game:
     rnn_learning_rate: float = _setting("rnn", "Adam's initial step size", 1e-3)
     rnn_decay: float = _setting("rnn", "factor on the step size after each update", 1.0)
     rnn_grad_clip: float = _setting("rnn", "each gradient value is clipped to +- this", 1.0)
+    rnn_anywhere: bool = _setting(
+        "rnn", "M's sequences and dreams also begin in the midst of recorded episodes; not in the article", False
+    )
     rnn_restart_weight: float = _setting("rnn", "weight of the restart loss where a restart happens", 10.0)
 
     # The dream.
@@ -141,6 +156,11 @@ class Game:
         "pairs",
         choices=("pairs", "one", "own"),
     )
+
+    def __post_init__(self):
+        """Raises UserError for settings that do not fit together."""
+        if self.rnn_anywhere and (self.predict_restart or not self.whole_episodes):
+            raise UserError(f"--anywhere is for an M of whole episodes that predicts no restarts, not that of {self.name}")
 
     @property
     def action_size(self):

@@ -8,6 +8,7 @@ A second round of the article's iterative procedure starts with episodes of the 
     python extract.py GAME --agent runs/GAME --with runs/GAME --run-dir runs/GAME-2 --episodes 400
 """
 
+import math
 import os
 
 from world_models.config import UserError, stage_settings
@@ -27,26 +28,42 @@ def main(argv=None):
         "--explore",
         metavar="SHARE",
         type=float,
-        default=0,
         help="share of the agent's steps that the random policy takes over",
+    )
+    command_line.add(
+        "--curiosity",
+        metavar="BETA",
+        type=float,
+        help="search near the agent, in the recorded episodes, for return + BETA x M's surprise in nats per latent dimension",
+    )
+    command_line.add(
+        "--gained-on",
+        metavar="RUN_DIR",
+        help="with --curiosity: surprise is what M has gained on the M of this run, not its loss",
     )
     command_line.add(
         "--with", metavar="RUN_DIR", dest="others", nargs="+", default=[], help="also include the episodes of these runs"
     )
     command_line.add_world_options()
     game, args = command_line.parse(argv)
-    if not 0 <= args.explore <= 1:
+    if args.explore is not None and not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
-    for name in ("explore", "name"):
-        if getattr(args, name) and not args.agent:
+    for name in ("explore", "name", "curiosity"):
+        if getattr(args, name) is not None and not args.agent:
             raise UserError(f"--{name} is for agents, and without --agent all is random: give --agent RUN_DIR too")
+    if args.curiosity is not None and not math.isfinite(args.curiosity):
+        raise UserError(f"--curiosity is {args.curiosity}: give a finite number")
+    if args.gained_on and args.curiosity is None:
+        raise UserError("--gained-on says what is surprising, and without --curiosity nothing asks: give --curiosity BETA too")
     set_threads(1)
     pool = workers.start(args.num_worker, game.record_episodes, "episodes")
     keywords = world_keywords(game, args, args.agent)
     settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
     settings |= {"with": args.others} if args.others else {}
     settings |= {"explore": args.explore} if args.explore else {}
-    settings |= {"played_by": pool.together(lambda: _digests(game, args))} if args.agent else {}
+    settings |= {"curiosity": args.curiosity} if args.curiosity is not None else {}
+    settings |= {"gained_on": pool.together(lambda: _digests(game, args.gained_on))} if args.gained_on else {}
+    settings |= {"played_by": pool.together(lambda: _digests(game, args.agent, args.name))} if args.agent else {}
     others = pool.together(lambda: _others(game, args, keywords))
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
         for name, paths in others.items() if pool.rank == 0 else ():
@@ -56,13 +73,12 @@ def main(argv=None):
         record(game, args, keywords, stage, pool)
 
 
-def _digests(game, args):
-    """{stage: digest of its file} of the agent's V, M and C."""
+def _digests(game, run_dir, name=None):
+    """{stage: digest of its file} of a run's V, M and C."""
     from world_models.controller.agent import controller_stage
 
-    stage = controller_stage(args.agent, args.name)
-    files = {"vae": "vae.keras", "rnn": "rnn.keras", stage: "best.json"}
-    return {stage: digest(need(args.agent, stage, file, game.name)) for stage, file in files.items()}
+    files = {"vae": "vae.keras", "rnn": "rnn.keras", controller_stage(run_dir, name): "best.json"}
+    return {stage: digest(need(run_dir, stage, file, game.name)) for stage, file in files.items()}
 
 
 def _others(game, args, keywords):

@@ -9,7 +9,7 @@ In each round:
    rounds.
 3. C is searched in M's dream twice, from zeros and from the last round's C. The one with the better score in a few real
    episodes is kept; in the first round there is only the search from zeros.
-4. C is scored in further real episodes. Nothing is trained on this score or chosen by it.
+4. C is scored in further real episodes and dreams. Nothing is trained on these scores or chosen by them.
 
 Each round is a run directory: pass it to evaluate.py and probe.py as --run-dir, or to extract.py as --agent or --with.
 rounds.jsonl has a row for each round. Run the command again to resume.
@@ -32,6 +32,7 @@ from world_models.job.machine import load_tensorflow
 from world_models.job.rundir import Atomic, digest, read_json, read_log, read_rounds, write_json
 
 PACKAGE = os.path.dirname(world_models.__file__)
+DREAMS = 128  # in which the chosen C is scored, beside the real test episodes
 SEARCHES = "zero", "last"  # what C's searches start from: zeros, and the last round's C
 
 
@@ -43,6 +44,13 @@ def main(argv=None):
     add = command.add
     add("--iterations", type=int, default=20, help="rounds (default: 20)")
     add("--explore", type=float, default=0.3, help="share of steps that the random policy takes over (default: 0.3)")
+    add(
+        "--curiosity",
+        type=float,
+        metavar="BETA",
+        help="in the recorded episodes, search for the return + BETA x M's surprise in nats per latent dimension",
+    )
+    add("--gain", action="store_true", help="with --curiosity: surprise is what M has gained on the round before, not its loss")
     add("--validation", type=int, default=4, help="real episodes by which a round's C is chosen (default: 4)")
     add("--test", type=int, default=32, help="real episodes in which the chosen C is scored (default: 32)")
     add(
@@ -58,6 +66,8 @@ def main(argv=None):
     for name in ("iterations", "validation", "test"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
+    if args.gain and args.curiosity is None:
+        raise UserError("--gain says what is surprising, and without --curiosity nothing asks: give --curiosity BETA too")
     if not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
     pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
@@ -86,8 +96,11 @@ class Round:
 
     def __init__(self, game, args, pool, environment, number):
         self.game, self.args, self.pool, self.environment, self.number = game, args, pool, environment, number
-        self.dir, self.before = (os.path.join(args.run_dir, "rounds", f"{n:02d}") for n in (number, number - 1))
-        self.begins = number == 1
+        self.dir, self.before, self.begins = self.earlier(0), self.earlier(1), number == 1
+
+    def earlier(self, back):
+        """The folder of the round `back` rounds before this one."""
+        return os.path.join(self.args.run_dir, "rounds", f"{self.number - back:02d}")
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
@@ -102,15 +115,18 @@ class Round:
         options = as_options(game, "record") + self._world()
         if not self.begins:
             options += ["--agent", self.before, "--with", self.before, "--explore", str(args.explore)]
+            options += ["--curiosity", str(args.curiosity)] if args.curiosity is not None else []
+            options += ["--gained-on", self.earlier(2)] if args.gain and self.number > 2 else []
         extract.main(self._command(*options))
         self.pool.alone(self._train_models)
         for search in SEARCHES[: 1 if self.begins else 2]:
             options = as_options(game, "controller", "dream") + ["--world", "dream", "--name", search]
             options += ["--start", os.path.join(self.before, "controller", "best.json")] if search == "last" else []
             train.main(self._command(*options))
-            self._evaluate("validation", args.validation, search)
+            self._evaluate("real", "validation", args.validation, search)
         self.pool.together(lambda: self.pool.rank or self._choose())
-        self._evaluate("test", args.test)
+        self._evaluate("dream", "test", DREAMS)
+        self._evaluate("real", "test", args.test)
         self.pool.together(lambda: self.pool.rank or self._write(began))
 
     def _command(self, *options):
@@ -123,11 +139,12 @@ class Round:
         given = {name: getattr(self.args, name) for name in self.game.options}
         return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
 
-    def _evaluate(self, split, episodes, search=None):
-        """Score C, that of `search` or the chosen one, in the real world. All rounds have the same test episodes."""
-        name = "-".join(["real", split, *([search] if search else [])])
+    def _evaluate(self, world, split, episodes, search=None):
+        """Score C, that of `search` or the chosen one, in `world`. All rounds have the same test episodes."""
+        name = "-".join([world, split, *([search] if search else [])])
         if not self.pool.broadcast(os.path.exists(self.path("evaluate", f"{name}.json"))):
-            options = ["--split", split, "--episodes", str(episodes), *(["--name", search] if search else [])]
+            options = ["--world", world, "--split", split, "--episodes", str(episodes)]
+            options += ["--name", search] if search else []
             seed = ["--seed", str(self.args.seed)] if split == "test" else []
             evaluate.main(self._command(*options, *seed))
 
@@ -149,8 +166,7 @@ class Round:
         """Whether V is no longer trained: the last round kept the V of the round before it."""
         if self.number < 3:
             return False
-        folders = (os.path.join(self.args.run_dir, "rounds", f"{self.number - back:02d}") for back in (2, 1))
-        return len({digest(os.path.join(folder, "vae", "vae.keras")) for folder in folders}) == 1
+        return len({digest(os.path.join(self.earlier(back), "vae", "vae.keras")) for back in (1, 2)}) == 1
 
     def _keep_v(self):
         os.makedirs(self.path("vae"), exist_ok=True)
@@ -180,7 +196,8 @@ class Round:
     def _write(self, began):
         from world_models.vae.frames import episode_length
 
-        chosen, test = read_json(self.path("controller", "chosen.json")), read_json(self.path("evaluate", "real-test.json"))
+        chosen = read_json(self.path("controller", "chosen.json"))
+        dream, test = (read_json(self.path("evaluate", f"{world}-test.json")) for world in ("dream", "real"))
         rows = read_rounds(self.args.run_dir)
         recorded = (path for path in list_episodes(self.path("record")) if not linked(os.path.basename(path)))
         frames = sum(episode_length(path, self.game.action_size) for path in recorded)
@@ -190,7 +207,7 @@ class Round:
         row = {
             "round": self.number,
             "real_frames": frames + (rows[-1]["real_frames"] if rows else 0),
-            "dream": read_json(self.path("controller", "best.json"))[1],
+            "dream": dream["mean"],
             "real": test["mean"],
             "real_low": test["interval"][0],
             "real_high": test["interval"][1],

@@ -120,7 +120,9 @@ def _with_legacy(game, args, pool):
 def _digests(args, game):
     """What identifies V and M. A search can be resumed only with the same ones."""
     needed = [("rnn", "rnn.keras")] + ([("vae", "vae.keras")] if args.world == "real" else [("rnn", "initial_z.json")])
-    return [digest(need(args.run_dir, stage, file, game.name)) for stage, file in needed]
+    paths = [need(args.run_dir, stage, file, game.name) for stage, file in needed]
+    beginnings = os.path.join(args.run_dir, "rnn", "beginnings.npz")
+    return [digest(path) for path in [*paths, *([beginnings] if args.world == "dream" and os.path.exists(beginnings) else [])]]
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ import numpy as np
 from world_models import env
 from world_models.config import GAMES
 from world_models.controller.agent import controller_stage, load_controller
-from world_models.controller.report import save_histogram, summary, table, write_video
-from world_models.controller.rollout import open_world, run_episodes, watch_dreams
+from world_models.controller.report import save_histogram, summary, table, write_film
+from world_models.controller.rollout import DreamWorld, open_world, run_episodes, watch_dreams
 from world_models.env.policies import extraction_policy, play, uniform_policy
 from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
 from world_models.job.seeds import TEST, VALIDATION, episode_seeds
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_vision
-
-ENLARGED = 4  # a frame's pixel becomes a square of this width in the video
 
 
 def evaluate(game, args, pool):
@@ -114,21 +112,25 @@ def _decoded(vae, coded):
     return np.concatenate([vae.pictures(np.array(coded[i : i + ROWS])) for i in range(0, len(coded), ROWS)])
 
 
+def episode_pictures(world, vae, seed, max_steps):
+    """(T,64,64,3) uint8, the decoded pictures of a dream, or in the real world (T,64,128,3), V's reconstructions on the right.
+
+    The controller of `world`, a RealWorld or a DreamWorld, plays.
+    """
+    if isinstance(world, DreamWorld):
+        return _decoded(vae, [z[0] for z in watch_dreams(world, [seed], max_steps)])
+    seen, coded = [], []
+
+    def watch(episode, frames, z, actions, rewards, dones):
+        seen.append(frames[0])
+        coded.append(z[0])
+
+    world.rollout(world.controller.params, [seed], max_steps, watch=watch)
+    return np.concatenate([seen, _decoded(vae, coded)], axis=2)
+
+
 def _film(game, args, world, seed):
-    """Write a video of one episode: the frame and V's reconstruction beside it, or in the dream the decoded dream."""
-    if args.world == "real":
-        vae, seen, coded = world.agent.vae, [], []
-
-        def watch(episode, frames, z, actions, rewards, dones):
-            seen.append(frames[0])
-            coded.append(z[0])
-
-        world.rollout(world.controller.params, [seed], args.max_steps, watch=watch)
-        pictures = np.concatenate([seen, _decoded(vae, coded)], axis=2)
-    else:
-        vae = load_vision(args.run_dir, game)
-        pictures = _decoded(vae, [z[0] for z in watch_dreams(world, [seed], args.max_steps)])
-    pictures = [picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1) for picture in pictures]
-    with Atomic(args.video) as temporary:
-        write_video(temporary, pictures, game.frames_per_second)
+    vae = world.agent.vae if args.world == "real" else load_vision(args.run_dir, game)
+    pictures = episode_pictures(world, vae, seed, args.max_steps)
+    write_film(args.video, pictures, game.frames_per_second)
     print(f"wrote {args.video}: {len(pictures)} steps", file=sys.stderr)

@@ -16,6 +16,11 @@ from world_models.job.workers import ROWS
 
 def record(game, args, keywords, stage, pool):
     """Record the missing episodes of the opened `stage`, on all workers. args: extract.py's. keywords: the environment's."""
+    if args.curiosity is not None:
+        agent = pool.together(lambda: _Agent(game, args, keywords))  # loads TensorFlow as it should be
+        from world_models.controller.curiosity import record_curiously
+
+        return record_curiously(game, args, stage, pool, agent)
     missing = [i for i in range(game.record_episodes) if not os.path.exists(episode_path(stage.dir, i))]
     recorder = _Agent if args.agent else _Random
     play_some = pool.together(lambda: recorder(game, args, keywords))  # all ranks have listed the folder, none has written yet
@@ -68,11 +73,11 @@ class _Agent:
         from world_models.controller.rollout import open_world
 
         self.game, self.seed, self.explore = game, args.seed, args.explore
-        mode, params = load_controller(args.agent, game, controller_stage(args.agent, args.name))
+        mode, self.params = load_controller(args.agent, game, controller_stage(args.agent, args.name))
         self.world = open_world("real", args.agent, game, ROWS, mode, **keywords)
-        self.world.controller.set_params(params)
 
-    def __call__(self, folder, indices):
+    def __call__(self, folder, indices, params=None):
+        """Record the episodes `indices`. params (P,): a controller to play instead of the agent's."""
         episodes, max_steps, full = {}, self.game.record_max_steps, self.game.record_full
 
         def watch(playing, frames, z, actions, rewards, dones):
@@ -92,5 +97,5 @@ class _Agent:
             def force(episode, t):
                 return explorers[episode](t)
 
-        _, steps = self.world.rollout(self.world.controller.params, seeds, max_steps, full, watch, force)
+        _, steps = self.world.rollout(self.params if params is None else params, seeds, max_steps, full, watch, force)
         return steps.tolist()

@@ -70,17 +70,20 @@ def save_figure(figure, out):
 
 
 # {extension of a video's file: its codec and quality, for ffmpeg}. A README can show a .webp, and plays it in a loop.
+ENLARGED = 4  # a frame's pixel becomes a square of this width
 VIDEOS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 
 
-def write_video(path, frames, fps):
-    """Write a video of frames, each (H,W,3) uint8 with H and W multiples of 16. The extension of `path` is one of VIDEOS."""
+def write_film(path, pictures, fps):
+    """Write a video of `pictures` (T,H,W,3) uint8, enlarged; H and W: multiples of 4. The ending of `path` is one of VIDEOS."""
     import imageio_ffmpeg
 
     codec, options = VIDEOS[os.path.splitext(path)[1]]
-    height, width, _ = frames[0].shape
-    writer = imageio_ffmpeg.write_frames(path, (width, height), fps=fps, codec=codec, quality=None, output_params=options)
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame))
-    writer.close()
+    _, height, width, _ = pictures.shape
+    size = ENLARGED * width, ENLARGED * height
+    with Atomic(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(temporary, size, fps=fps, codec=codec, quality=None, output_params=options)
+        writer.send(None)
+        for picture in pictures:
+            writer.send(picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
+        writer.close()

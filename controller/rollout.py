@@ -15,18 +15,20 @@ from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_world_model
 
 
-def open_world(which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", **keywords):
+def open_world(
+    which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", learning=False, **keywords
+):
     """The RealWorld (`which` is "real") or DreamWorld ("dream") of a run's V and M, for candidates of `episodes` episodes.
 
     lanes: threads that compute dreams in parallel in this process. precision: "float32" or "bfloat16", of V's encoder in the
-    real world and of M's dreams. keywords: those of the real world's environment.
+    real world and of M's dreams. learning: that of `load_dream`. keywords: those of the real world's environment.
 
     Raises UserError where V or M is missing or not usable.
     """
     if which == "real":
         vae, rnn = load_world_model(run_dir, game)
         return RealWorld(Agent(game, vae.in_precision(precision), rnn, mode), episodes, **keywords)
-    dream = load_dream(run_dir, game, temperature, precision=precision)
+    dream = load_dream(run_dir, game, temperature, precision=precision, learning=learning)
     return DreamWorld(Controller(game, mode, dream.rnn), dream, episodes, lanes)
 
 

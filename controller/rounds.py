@@ -1,27 +1,90 @@
-"""What the rounds of iterate.py brought: a table, and a picture by real frames.
+"""What the rounds of iterate.py brought: a table, a picture by real frames, and of the first run a film and maps.
 
-python -m controller.rounds runs/GAME other/run --out rounds.png
+python -m controller.rounds runs/GAME other/run --out rounds.png --film rounds.webp --maps maps.png
 """
 
 import argparse
 import os
 
-from world_models.config import UserError
-from world_models.controller.report import save_figure
+import numpy as np
+
+from world_models.config import UserError, scaled
+from world_models.controller.report import VIDEOS, save_figure, write_film
 from world_models.job.command import Parser, run_script
-from world_models.job.rundir import read_rounds
+from world_models.job.machine import load_tensorflow
+from world_models.job.rundir import read_json, read_rounds
+from world_models.job.seeds import TEST, episode_seeds
 
 COLUMNS = "round", "real_frames", "dream", "real", "real_low", "real_high", "search", "hours"
+GAP = 16  # pixels between two rounds in the film
 
 
 def main(argv=None):
     parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="runs that have rounds/")
     parser.add_argument("--out", metavar="FILE.png", required=True, help="the picture to draw")
+    parser.add_argument(
+        "--film", metavar="FILE", help="a .mp4 or .webp: side by side the dream and the game after each of --rounds"
+    )
+    parser.add_argument(
+        "--maps", metavar="FILE.png", help="a picture of what was visited, and of M's error, after each of --rounds"
+    )
+    parser.add_argument(
+        "--rounds", type=int, nargs="+", help="those in the film and the maps (default: the first and the last)"
+    )
     args = parser.parse_args(argv)
+    if args.film and os.path.splitext(args.film)[1] not in VIDEOS:
+        raise UserError(f"--film is {args.film}: give a name that ends in {' or '.join(VIDEOS)}")
     rounds = {run: _rounds(run) for run in args.runs}
     save_figure(draw(rounds), args.out)
     print("\n\n".join(f"{run}\n{table(rows)}" for run, rows in rounds.items()))
+    if args.film or args.maps:
+        load_tensorflow(1)
+        run = args.runs[0]
+        chosen = _chosen(args.rounds, run, [row["round"] for row in rounds[run]])
+        game = scaled(read_json(os.path.join(chosen[min(chosen)], "evaluate", "real-test.json"))["game"])
+        if args.maps:
+            from world_models.controller.maps import check_map, draw_maps
+
+            check_map(game)
+            save_figure(draw_maps(game, chosen), args.maps)
+        if args.film:
+            write_film(args.film, film(game, chosen), game.frames_per_second)
+
+
+def _chosen(numbers, run, done):
+    """{number: run directory} of the rounds `numbers`. Raises UserError for one that is not among `done`."""
+    numbers = numbers or [done[0], done[-1]]
+    for number in numbers:
+        if number not in done:
+            raise UserError(f"{run} has no finished round {number}: it has {done[0]} to {done[-1]}")
+    return {number: os.path.join(run, "rounds", f"{number:02d}") for number in sorted(numbers)}
+
+
+def film(game, rounds):
+    """(T,64,W,3) uint8: for each of {round's number: its run directory} its C in the dream, decoded, and in the game.
+
+    An episode that has ended is shown as its last frame.
+    """
+    from world_models.controller.agent import load_controller
+    from world_models.controller.evaluation import episode_pictures
+    from world_models.controller.rollout import open_world
+    from world_models.rnn.world_model import load_vision
+
+    shown = []
+    for run_dir in rounds.values():
+        mode, params = load_controller(run_dir, game)
+        for which in ("dream", "real"):
+            world = open_world(which, run_dir, game, 1, mode)
+            world.controller.set_params(params)
+            (seed,) = episode_seeds(1, 0, TEST)
+            pictures = episode_pictures(world, load_vision(run_dir, game), seed, game.max_steps)
+            shown.append(pictures[:, :, :64])
+    longest = max(len(pictures) for pictures in shown)
+    shown = [np.concatenate([pictures, pictures[-1:].repeat(longest - len(pictures), axis=0)]) for pictures in shown]
+    gap = np.full((longest, 64, GAP, 3), 255, np.uint8)
+    pairs = [np.concatenate(shown[i : i + 2], axis=2) for i in range(0, len(shown), 2)]
+    return np.concatenate([part for pair in pairs for part in (gap, pair)][1:], axis=2)
 
 
 def _rounds(run):

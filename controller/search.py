@@ -17,7 +17,8 @@ from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 def evolve(game, args, keywords, stage, pool):
     """Evolve C in the opened `stage`, resuming a stopped search. args: those of train.py. keywords: those of `open_world`."""
     models = args.world, args.run_dir, game, game.controller_episodes
-    world = pool.together(lambda: open_world(*models, game.controller_mode, game.dream_temperature, args.threads, **keywords))
+    how = game.controller_mode, game.dream_temperature, args.threads
+    world = pool.together(lambda: open_world(*models, *how, learning=True, **keywords))
     training = pool.together(lambda: _training(game, args, world, stage) if pool.rank == 0 else None)
     longest = game.controller_max_steps if args.world == "real" else game.dream_max_steps
     generation, mean_steps = pool.broadcast(training and (training.generation, training.mean_steps))

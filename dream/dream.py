@@ -13,28 +13,29 @@ from world_models.config import UserError
 from world_models.dream.kernel import Kernel
 from world_models.dream.rows import filled
 from world_models.job.machine import check_precision
-from world_models.rnn.world_model import load_initial_z, load_memory
+from world_models.rnn.world_model import load_beginnings, load_initial_z, load_memory
 
 
 class Dream:
     """M's dream, for any number of episodes at once. Each row's noise is made from its episode's seed and its step.
 
     It uses the weights that M has when the Dream is constructed.
-    initial_z: (mu, logvar), each (N, Z), the first frames from which dreams start. reward and precision: those of `Kernel`.
+    initial_z: (mu, logvar), each (N, Z), of the frames from which dreams start. reward, precision and initial_state: those of
+    `Kernel`.
     Raises UserError for a temperature that is not finite and above 0, and as `check_precision` does.
     """
 
-    def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32"):
+    def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32", initial_state=None):
         if not 0 < temperature < float("inf"):
             raise UserError(f"the temperature is {temperature}: give a number above 0")
         check_precision(precision)
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, float(reward)
-        self.initial_z, self.precision = initial_z, precision
+        self.initial_z, self.initial_state, self.precision = initial_z, initial_state, precision
         self._kernel = self.kernel()
 
     def kernel(self):
         """A new Kernel, for use in a separate thread."""
-        return Kernel(self.rnn, self.initial_z, self.temperature, self.reward, self.precision)
+        return Kernel(self.rnn, self.initial_z, self.temperature, self.reward, self.precision, self.initial_state)
 
     def start(self, seeds):
         """The initial (z (B,Z), state (h, c)) of dreams with `seeds` (B,) uint32."""
@@ -74,10 +75,14 @@ class Dream:
                 return
 
 
-def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float32"):
-    """The Dream of a run. temperature, max_steps: None for the game's."""
+def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float32", learning=False):
+    """The Dream of a run. temperature, max_steps: None for the game's.
+
+    learning: whether C is to learn in it. It then begins where M learned to begin (`rnn.world_model.load_beginnings`).
+    """
     rnn = load_memory(run_dir, game)
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps
     reward = game.reward_scale if game.predict_reward else game.survival_reward
-    return Dream(rnn, load_initial_z(run_dir, game, rnn.z_size), temperature, max_steps, reward, precision)
+    initial_z, state = load_beginnings(run_dir, game, rnn) if learning else (load_initial_z(run_dir, game, rnn.z_size), None)
+    return Dream(rnn, initial_z, temperature, max_steps, reward, precision, state)

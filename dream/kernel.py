@@ -24,7 +24,8 @@ from world_models.dream.noise import uniform_and_normal
 class Kernel:
     """A copy of M's current weights, and functions that start and step dreams with them.
 
-    initial_z: (mu, logvar), each (N, Z). reward: that of each step, or if M predicts rewards a factor on them.
+    initial_z: (mu, logvar), each (N, Z). initial_state: M's (h, c) there, each (N, H), or None for zeros.
+    reward: that of each step, or if M predicts rewards a factor on them.
     precision: "float32" or "bfloat16", of the two matrix products' inputs and outputs. All else is float32.
     Each thread needs a separate kernel, with separate operations, because TensorFlow's matrix products on a CPU hold a lock
     while they run.
@@ -33,10 +34,11 @@ class Kernel:
     the batch; stderr says so once.
     """
 
-    def __init__(self, rnn, initial_z, temperature, reward, precision="float32"):
+    def __init__(self, rnn, initial_z, temperature, reward, precision="float32", initial_state=None):
         self.z_size, self.rnn_size, self.temperature, self.reward = rnn.z_size, rnn.rnn_size, temperature, reward
         self.dtype = tf.as_dtype(precision)
         self.mu, self.logvar = (tf.constant(part, tf.float32) for part in initial_z)
+        self.state = initial_state and [tf.constant(part, tf.float32) for part in initial_state]
         kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in rnn.cell.weights)
         z_rows, self._actions, self._restart = tf.split(kernel, [rnn.z_size, rnn.action_size, int(rnn.predict_restart)])
         self._driven, self._gate_bias = tf.cast(tf.concat([z_rows, recurrent], axis=0), self.dtype), bias  # (Z+H, 4H), (4H,)
@@ -68,6 +70,8 @@ class Kernel:
         count = self.mu.shape[0]
         which = tf.minimum(tf.cast(uniform[:, 0] * count, tf.int32), count - 1)  # (B,)
         z = tf.gather(self.mu, which) + tf.exp(tf.gather(self.logvar, which) / 2) * noise
+        if self.state:
+            return z, *[tf.gather(part, which) for part in self.state]
         zeros = tf.zeros((tf.shape(seeds)[0], self.rnn_size))
         return z, zeros, zeros
 

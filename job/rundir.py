@@ -25,7 +25,14 @@ PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d
 # Settings that may differ when a stage is resumed: they say how long it runs, not what it computes.
 EXTENDABLE = {"record_episodes", "vae_epochs", "vae_min_gain", "rnn_epochs", "controller_generations"}
 # Settings that are not in the config.json of earlier versions, and their values then; None: unknown.
-THEN = {"mirror": False, "half_new": False, "vae_min_gain": 0.0, "vae_from_mean": False, "played_by": None}
+THEN = {
+    "mirror": False,
+    "half_new": False,
+    "rnn_anywhere": False,
+    "vae_min_gain": 0.0,
+    "vae_from_mean": False,
+    "played_by": None,
+}
 # The command that makes each stage's output, for the message where it is missing.
 COMMANDS = {
     "record": "python extract.py {game}",

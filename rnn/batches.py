@@ -77,11 +77,16 @@ class Series:
         return generated(lambda: batches, signature, ahead=2)
 
 
-def whole_episodes(series, episodes, batch, length):
-    """One row for each of `episodes`, in this order: its first `length` transitions, padded if it has fewer."""
+def whole_episodes(series, episodes, batch, length, rng=None):
+    """One row for each of `episodes`, in this order: its first `length` transitions, padded if it has fewer.
+
+    rng: NumPy generator; with it every other row, by chance, begins at a random frame of its episode.
+    """
     for at in range(0, len(episodes), batch):
-        rows = [series.frames(episode)[: length + 1] for episode in episodes[at : at + batch]]
-        yield _padded(rows, batch, length)
+        rows = [series.frames(episode) for episode in episodes[at : at + batch]]
+        if rng is not None:
+            rows = [row[rng.integers(len(row) - 1) :] if rng.integers(2) else row for row in rows]
+        yield _padded([row[: length + 1] for row in rows], batch, length)
 
 
 def streams(series, episodes, batch, length):

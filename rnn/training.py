@@ -9,20 +9,18 @@ import numpy as np
 
 from world_models.config import UserError, stage_settings
 from world_models.env.record import in_a_pass, split
-from world_models.job.rundir import Atomic, Progress, Stage, digest, start_settings, write_json
+from world_models.job.rundir import Atomic, Progress, Stage, digest, start_settings
 from world_models.job.training import Checkpoints, Watch, record
-from world_models.original.arrays import UNITS
 from world_models.rnn.batches import Series, episode_streams, streams, whole_episodes
+from world_models.rnn.beginnings import save_beginnings, save_initial_z
 from world_models.rnn.encoding import other_v
 from world_models.rnn.rnn import MDNRNN
 from world_models.rnn.teacher import Teacher
 from world_models.vae.vae import begin_with
 
-INITIAL_FRAMES = 1000  # the most first frames in initial_z.json, from which dreams start
-
 
 def train(game, args, series_path, vae_path):
-    """series/series.npz -> rnn/rnn.keras, rnn/initial_z.json in the run `args.run_dir`. args: those of rnn.train.
+    """series/series.npz -> rnn/rnn.keras and where dreams begin in the run `args.run_dir`. args: those of rnn.train.
 
     vae_path: the file of the V that must have made the series; None if the series does not name its V.
     """
@@ -96,11 +94,14 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     teacher.compile(optimizer=optimizer, jit_compile=False)
     done = checkpoints.restore(teacher)
 
-    train, validate = (whole_episodes, whole_episodes) if game.whole_episodes else (streams, episode_streams)
+    validate = whole_episodes if game.whole_episodes else episode_streams
     kept = [episode for episode in kept if series.length[episode] > 1 or not game.whole_episodes]
 
     def plan(epoch):
-        return train(series, _order(game, series, kept, args.seed, epoch), *shape)
+        order = _order(game, series, kept, args.seed, epoch)
+        if not game.whole_episodes:
+            return streams(series, order, *shape)
+        return whole_episodes(series, order, *shape, _beginnings(game, args.seed, epoch))
 
     counted = game.rnn_epochs if game.half_new else 1  # without --half-new all epochs have as many updates as the first
     updates = [sum(1 for _ in plan(epoch)) for epoch in range(counted)] * (game.rnn_epochs // counted)
@@ -124,20 +125,21 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
         seconds = round(time.time() - start, 1)
         record(stage, title, int(optimizer.iterations), values, epoch=epoch + 1, seconds=seconds)
         if epoch + 1 == game.rnn_epochs:  # before the checkpoint that marks the training as finished
-            _save(model, stage, series, kept)
+            _save(game, args.seed, model, stage, series, kept)
         checkpoints.save(teacher, epoch + 1)
     if done == game.rnn_epochs:
-        _save(model, stage, series, kept)
+        _save(game, args.seed, model, stage, series, kept)
     progress.close()
 
 
-def _save(model, stage, series, kept):
-    write_json(stage.path("initial_z.json"), initial_z(series, kept))
+def _save(game, seed, model, stage, series, kept):
+    save_initial_z(stage.path("initial_z.json"), series, kept)
+    if game.rnn_anywhere:
+        save_beginnings(stage.path("beginnings.npz"), model, series, kept, _beginnings(game, seed, game.rnn_epochs))
     with Atomic(stage.path("rnn.keras")) as temporary:
         model.save(temporary)
 
 
-def initial_z(series, episodes):
-    """[mu, logvar] of the first frames of up to 1000 `episodes`, as lists of integers: value * 10000, truncated."""
-    first = series.start[episodes[:INITIAL_FRAMES]]
-    return [(array[first].astype(float) * UNITS).astype(int).tolist() for array in (series.mu, series.logvar)]
+def _beginnings(game, seed, epoch):
+    """The generator that draws where sequences and dreams begin; None where they begin with the episodes."""
+    return np.random.default_rng([seed, epoch, 1]) if game.rnn_anywhere else None

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from world_models.config import UserError
+from world_models.job.npz import memory_maps
 from world_models.job.rundir import need
 from world_models.original.arrays import UNITS, read_arrays
 from world_models.rnn.rnn import load_rnn
@@ -53,3 +54,20 @@ def load_initial_z(run_dir, game, z_size):
         what = f"[mu, logvar] of first frames with {z_size} numbers each"
         raise UserError(f"{path} is not {what}: run `python -m rnn.train {game.name}` again")
     return np.float32(mu / UNITS), np.float32(logvar / UNITS)
+
+
+def load_beginnings(run_dir, game, rnn):
+    """((mu, logvar), each (N, Z), and M's state (h, c), each (N, H)): where dreams begin in which C learns.
+
+    They are in beginnings.npz, which --anywhere of rnn.train makes. Where there is none, dreams begin with the first frames,
+    and the state is None, for zeros. Raises UserError where a file cannot be read or does not fit to M.
+    """
+    path = os.path.join(run_dir, "rnn", "beginnings.npz")
+    if not os.path.exists(path):
+        return load_initial_z(run_dir, game, rnn.z_size), None
+    arrays = memory_maps(path)
+    sizes = {"mu": rnn.z_size, "logvar": rnn.z_size, "h": rnn.rnn_size, "c": rnn.rnn_size}
+    if {name: array.shape[1:] for name, array in arrays.items()} != {name: (size,) for name, size in sizes.items()}:
+        raise UserError(f"{path} does not fit to rnn.keras: run `python -m rnn.train {game.name}` again")
+    mu, logvar, *state = (arrays[name] for name in sizes)
+    return (mu, logvar), state

@@ -10,14 +10,17 @@ import time
 import numpy as np
 import pytest
 from conftest import ENVIRONMENT, ROOT
+from PIL import Image
 
 import iterate
-from config import UserError
+from config import GAMES, UserError
 from controller import rounds
+from controller.maps import coverage
+from env.pendulum import Pendulum, angle_and_speed
 from env.record import in_a_pass, linked_name
 from job.rundir import digest
 
-COMMAND = ["iterate.py", "pendulum", "--scale", "smoke", "--validation", "2", "--test", "3", "--iterations"]
+COMMAND = ["iterate.py", "pendulum", "--scale", "smoke", "--validation", "2", "--test", "3", "--curiosity", "5", "--iterations"]
 
 
 def start(run_dir, rounds, workers):
@@ -52,15 +55,15 @@ def test_a_round_has_what_the_procedure_needs(two_rounds):
     settings = {
         stage: json.loads((folder / "02" / stage / "config.json").read_text())["settings"] for stage in ("record", "rnn")
     }
-    assert settings["record"]["explore"] == 0.3 and settings["rnn"]["half_new"]
+    assert settings["record"]["explore"] == 0.3 and settings["record"]["curiosity"] == 5 and settings["rnn"]["half_new"]
     assert settings["rnn"]["start"] == digest(folder / "01" / "rnn" / "rnn.keras")
     chosen = json.loads((folder / "02" / "controller" / "chosen.json").read_text())
     best = chosen["search"]
     assert chosen["validation"][best] == max(chosen["validation"].values()) == second["validation"]
     same = [(folder / "02" / name / "best.json").read_text() for name in ("controller", f"controller-{best}")]
     assert same[0] == same[1]
-    test = json.loads((folder / "02" / "evaluate" / "real-test.json").read_text())
-    assert test["mean"] == second["real"]
+    dream, test = (json.loads((folder / "02" / "evaluate" / f"{world}-test.json").read_text()) for world in ("dream", "real"))
+    assert [dream["mean"], test["mean"]] == [second["dream"], second["real"]]
     assert test["seeds"] == json.loads((folder / "01" / "evaluate" / "real-test.json").read_text())["seeds"]
 
 
@@ -106,6 +109,8 @@ def test_an_episode_keeps_the_name_of_the_run_it_was_recorded_for():
         (["pendulum", "--iterations", "0"], "--iterations is 0"),
         (["pendulum", "--validation", "0"], "--validation is 0"),
         (["pendulum", "--explore", "2"], "--explore is 2"),
+        (["pendulum", "--gain"], "without --curiosity nothing asks"),
+        (["doom", "--rnn-anywhere"], "--anywhere is for an M"),
         (["pendulum", "--rnn-epochs", "0"], "--rnn-epochs is 0: give a number above 0"),
         (["pendulum", "--vae-min-gain", "-1"], "--vae-min-gain is -1.0: give a number of 0 or more"),
     ],
@@ -115,11 +120,57 @@ def test_impossible_rounds_are_refused(arguments, sentence):
         iterate.main(arguments)
 
 
-def test_rounds_are_told_and_drawn(two_rounds, tmp_path, capsys):
-    picture = tmp_path / "rounds.png"
-    rounds.main([str(two_rounds), "--out", str(picture)])
+def test_rounds_are_told_drawn_and_filmed(two_rounds, tmp_path, capsys):
+    picture, film, maps = (str(tmp_path / name) for name in ("rounds.png", "rounds.webp", "maps.png"))
+    rounds.main([str(two_rounds), "--out", picture, "--film", film, "--maps", maps])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(two_rounds) and [line.split()[:2] for line in lines[2:]] == [["1", "560"], ["2", "1520"]]
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    for path in (picture, maps):
+        with open(path, "rb") as file:
+            assert file.read(4) == b"\x89PNG"
+    with Image.open(film) as moving:
+        assert moving.size == (4 * (4 * 64 + rounds.GAP), 4 * 64) and moving.n_frames > 100  # equal frames are merged
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--rounds", "3", "--maps", "maps.png"], "has no finished round 3: it has 1 to 2"),
+        (["--film", "film.gif"], "--film is film.gif"),
+    ],
+)
+def test_impossible_figures_are_refused(two_rounds, tmp_path, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        rounds.main([str(two_rounds), "--out", str(tmp_path / "rounds.png"), *options])
+
+
+def test_a_run_without_rounds_is_said(tmp_path):
     with pytest.raises(UserError, match="has no finished round"):
-        rounds.main([str(tmp_path), "--out", str(picture)])
+        rounds.main([str(tmp_path), "--out", str(tmp_path / "rounds.png")])
+
+
+def test_a_map_has_all_that_was_visited_up_to_its_round(two_rounds):
+    folder = two_rounds / "rounds"
+    seen = [coverage(GAMES["pendulum"], str(folder / name)) for name in ("01", "02")]
+    assert 0 < seen[0] < seen[1] < 1
+    cells = 24 * 16
+    assert round(seen[0] * cells) == pytest.approx(seen[0] * cells)
+
+
+def test_the_angle_is_read_from_the_picture():
+    world, rng = Pendulum("anywhere"), np.random.default_rng(0)
+    frames, states = [], []
+    for episode in range(20):
+        frames.append(world.reset(seed=episode)[0])
+        for _ in range(100):
+            states.append(world.state)
+            frames.append(world.step(rng.uniform(-1, 1, 1))[0])
+        states.append((np.nan, np.nan))
+    angle, speed = angle_and_speed(np.array(frames)).T
+    true_angle, _ = np.array(states)[:-1].T
+    known = np.isfinite(true_angle)
+    off = (np.radians(angle) - true_angle + np.pi)[known] % (2 * np.pi) - np.pi
+    assert np.abs(off).max() < 0.03
+    true_speed = np.array([state[1] for state in states[1:] + [(np.nan, np.nan)]])[:-1]  # Pendulum-v1 moves with the new speed
+    known = np.isfinite(true_speed) & known
+    assert np.std((speed - true_speed)[known]) < 0.4

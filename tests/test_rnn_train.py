@@ -12,6 +12,8 @@ from conftest import OTHER_PRECISION, needs_bfloat16
 import config
 from config import UserError
 from env.record import episode_path, save_episode
+from job.npz import pack
+from job.rundir import digest
 
 LENGTHS = {"carracing": [40, 35, 60, 30, 20], "doom": [90, 70, 120, 60, 80]}
 
@@ -437,3 +439,54 @@ def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
         trained(tmp_path / kind)
     with pytest.raises(UserError, match="nothing.json, which is no file"):
         trained(tmp_path / kind, "--start", str(tmp_path / "nothing.json"))
+
+
+def test_sequences_and_dreams_begin_anywhere(tmp_path):
+    """Half of the rows begin with the episode, the others in its midst; dreams begin there in M's state."""
+    import tensorflow as tf
+
+    from dream.dream import load_dream
+    from rnn.batches import Series, whole_episodes
+    from rnn.beginnings import states
+    from rnn.train import main
+    from rnn.world_model import load_memory
+
+    game, rng = config.GAMES["pendulum"], np.random.default_rng(0)
+    length, ends = np.full(40, 30, np.int32), np.zeros(40, bool)
+    parts = {"mu": game.z_size, "logvar": game.z_size, "action": 1}
+    arrays = {name: rng.normal(size=(1200, size)).astype(np.float16) for name, size in parts.items()}
+    arrays["logvar"] -= 20  # so that a sampled z is its mu
+    names = [f"{e:06d}.npz" for e in range(40)]
+    for stage in ("series", "vae"):
+        (tmp_path / stage).mkdir()
+    (tmp_path / "vae" / "vae.keras").write_text("M's training reads nothing but its digest")
+    vae = digest(str(tmp_path / "vae" / "vae.keras"))
+    told = {"reward": np.zeros(1200, np.float32), "length": length, "ended": ends, "episode": names, "vae": vae}
+    pack(str(tmp_path / "series" / "series.npz"), {**arrays, **told})
+    series = Series(str(tmp_path / "series" / "series.npz"))
+
+    plans = [whole_episodes(series, np.arange(40), 8, 20, rng) for _ in range(50)]
+    index, mask = (np.concatenate(part) for part in zip(*(batch for plan in plans for batch in plan), strict=True))
+    begins = index[:, 0] % 30
+    assert 0.4 < np.mean(begins == 0) < 0.6 and set(begins) == set(range(29))
+    assert (mask.sum(axis=1) == np.minimum(29 - begins, 20)).all()
+
+    options = ["--seq-len", "20", "--batch-size", "8", "--rnn-size", "16", "--epochs", "1", "--anywhere"]
+    with pytest.raises(UserError, match="--anywhere is for an M"):
+        main(["doom", "--run-dir", str(tmp_path), *options])
+    main(["pendulum", "--run-dir", str(tmp_path), *options])
+    rnn = load_memory(str(tmp_path), game)
+    h, c = states(rnn, series, np.array([7 * 30 + 12, 3 * 30]), np.array([12, 0]))
+    _, (true_h, true_c) = rnn.sequence(*(tf.constant(array[None, 210:222], tf.float32) for array in (series.mu, series.action)))
+    np.testing.assert_allclose(h, [true_h[0], np.zeros(16)], atol=1e-5)
+    np.testing.assert_allclose(c, [true_c[0], np.zeros(16)], atol=1e-5)
+
+    seeds = np.arange(500, dtype=np.uint32)
+    z, (h, _) = load_dream(str(tmp_path), game, learning=True).start(seeds)
+    frame = np.abs(np.float32(series.mu)[None] - z.numpy()[:, None]).sum(axis=2).argmin(axis=1)  # (500,), where each begins
+    assert 0.4 < np.mean(frame % 30 == 0) < 0.6 and len(set(frame % 30)) == 29
+    expected, _ = states(rnn, series, frame, frame % 30)
+    np.testing.assert_allclose(h, expected, atol=1e-5)
+    z, (h, _) = load_dream(str(tmp_path), game).start(seeds)  # not for learning: from first frames alone
+    frame = np.abs(np.float32(series.mu)[None] - z.numpy()[:, None]).sum(axis=2).argmin(axis=1)
+    assert not (frame % 30).any() and not h.numpy().any()
