@@ -68,6 +68,7 @@ class Game:
     options: dict = field(default_factory=dict)  # keywords of `environment`: {name: (its values, the default first; help)}
     random_policy: Callable  # random_policy(game, rng) -> act(t) -> (A,): records the training data; see env.policies
     blind_players: Callable  # blind_players(game, rng) -> {name: act(t)}: baselines that ignore the frames
+    walk: tuple | None = None  # (name, first, steps) of the blind player, a `to_and_fro`, that an agent has to beat
 
     map: Map | None = None
 
@@ -124,11 +125,23 @@ class Game:
     rnn_anywhere: bool = _setting(
         "rnn", "M's sequences and dreams also begin in the midst of recorded episodes; not in the article", False
     )
+    rnn_dropout: float = _setting("rnn", "share of M's inputs z and h that are left out, the same in a whole sequence", 0.0)
     rnn_restart_weight: float = _setting("rnn", "weight of the restart loss where a restart happens", 10.0)
 
     # The dream.
     dream_temperature: float = _setting("dream", "1 is M as trained; higher values make the dream less certain", 1.0)
     dream_max_steps: int = _setting("dream", "steps after which a dream is cut", 1000, option="dream-max-steps")
+
+    # Not in the article or the authors' code.
+    dream_death: str = _setting(
+        "dream",
+        "a dream ends where death is more likely than not (cut), or by chance, as probable as M holds it to be (drawn)",
+        "cut",
+        choices=("cut", "drawn"),
+    )
+    dream_dropout: float = _setting(
+        "dream", "share of M's inputs z and h that are left out, the same in a whole dream", 0.0, option="dream-dropout"
+    )
 
     # C and CMA-ES.
     controller_mode: str = _setting(
@@ -161,6 +174,9 @@ class Game:
         """Raises UserError for settings that do not fit together."""
         if self.rnn_anywhere and (self.predict_restart or not self.whole_episodes):
             raise UserError(f"--anywhere is for an M of whole episodes that predicts no restarts, not that of {self.name}")
+        for share in (self.rnn_dropout, self.dream_dropout):
+            if not 0 <= share < 1:
+                raise UserError(f"the dropout is {share}: give a share of 0 or more, below 1")
 
     @property
     def action_size(self):

@@ -37,6 +37,11 @@ def _parse(argv):
     add("--split", choices=("test", "validation"), default="test", help="which seeds to play (default: test)")
     add("--pretrained", action="store_true", help="the agent that comes with this repository, instead of --run-dir's")
     add("--baseline", action="store_true", help="also play the random policies on the same seeds (real game only)")
+    add(
+        "--decoys",
+        metavar="RUN_DIR",
+        help="show V the frames of this run's recorded games instead of those of the game it plays",
+    )
     add("--max-steps", type=int, help="real steps after which an episode is cut (default: the game's)")
     add_name_option(command_line)
     add(
@@ -58,14 +63,17 @@ def _parse(argv):
         raise UserError(f"--episodes is {args.episodes}: give 1 or more")
     if args.max_steps is not None and args.max_steps < 1:
         raise UserError(f"--max-steps is {args.max_steps}: give 1 or more")
+    if args.decoys and args.world == "dream":
+        raise UserError("--decoys are frames of the real world: leave out --world dream")
     if args.baseline and args.world == "dream":
         raise UserError("--baseline plays in the real world: leave out --world dream")
     args.output = args.run_dir
     if args.pretrained:
         args.run_dir = os.path.join("pretrained", game.name)
-    if args.dream_temperature is None:  # the one in which C learned
-        learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
-        game = replace(game, dream_temperature=learned.get("dream_temperature", game.dream_temperature))
+    learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
+    for name in ("dream_temperature", "dream_death", "dream_dropout"):
+        if getattr(args, name) is None:  # that with which C learned
+            game = replace(game, **{name: learned.get(name, getattr(game, name))})
     if args.max_steps is None:
         args.max_steps = game.max_steps if args.world == "real" else game.dream_max_steps
     if game.dreams_are_judged(args.world):

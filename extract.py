@@ -1,7 +1,7 @@
 """Record episodes of a policy in the real world: runs/GAME/record/, one compressed .npz each.
 
-The policy is the published random one, or with --agent a trained agent, or with --explore both alternately. Run it again to
-record missing episodes.
+The policy is the published random one, with --agent a trained agent, or with --blind a player that does not look. Random
+actions interrupt these with --explore. Run it again to record missing episodes.
 
 A second round of the article's iterative procedure starts with episodes of the first round's agent:
 
@@ -10,6 +10,8 @@ A second round of the article's iterative procedure starts with episodes of the 
 
 import math
 import os
+
+import numpy as np
 
 from world_models.config import UserError, stage_settings
 from world_models.env.record import link_episodes, list_episodes
@@ -24,11 +26,12 @@ def main(argv=None):
     workers.add_option(command_line)
     command_line.add("--agent", metavar="RUN_DIR", help="play the trained agent of this run instead of the random policy")
     add_name_option(command_line)
+    command_line.add("--blind", metavar="NAME", help="play this one of the blind players that probe.py lists")
     command_line.add(
         "--explore",
         metavar="SHARE",
         type=float,
-        help="share of the agent's steps that the random policy takes over",
+        help="share of the agent's or blind player's steps that the random policy takes over",
     )
     command_line.add(
         "--curiosity",
@@ -49,8 +52,13 @@ def main(argv=None):
     if args.explore is not None and not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
     for name in ("explore", "name", "curiosity"):
-        if getattr(args, name) is not None and not args.agent:
+        if getattr(args, name) is not None and not args.agent and not (name == "explore" and args.blind):
             raise UserError(f"--{name} is for agents, and without --agent all is random: give --agent RUN_DIR too")
+    if args.blind and args.agent:
+        raise UserError("--blind and --agent are two players: give one of them")
+    players = game.blind_players(game, np.random.default_rng())
+    if args.blind and args.blind not in players:
+        raise UserError(f"there is no blind player {args.blind!r}: choose one of {', '.join(players)}")
     if args.curiosity is not None and not math.isfinite(args.curiosity):
         raise UserError(f"--curiosity is {args.curiosity}: give a finite number")
     if args.gained_on and args.curiosity is None:
@@ -60,6 +68,7 @@ def main(argv=None):
     keywords = world_keywords(game, args, args.agent)
     settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
     settings |= {"with": args.others} if args.others else {}
+    settings |= {"blind": args.blind} if args.blind else {}
     settings |= {"explore": args.explore} if args.explore else {}
     settings |= {"curiosity": args.curiosity} if args.curiosity is not None else {}
     settings |= {"gained_on": pool.together(lambda: _digests(game, args.gained_on))} if args.gained_on else {}

@@ -1,6 +1,7 @@
 """The scores of a trained agent over fixed seeds, beside those of random policies, and a video of it."""
 
 import sys
+from functools import partial
 
 import numpy as np
 
@@ -10,10 +11,14 @@ from world_models.controller.agent import controller_stage, load_controller
 from world_models.controller.report import save_histogram, summary, table, write_film
 from world_models.controller.rollout import DreamWorld, open_world, run_episodes, watch_dreams
 from world_models.env.policies import extraction_policy, play, uniform_policy
+from world_models.env.record import load_episode
 from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
 from world_models.job.seeds import TEST, VALIDATION, episode_seeds
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_vision
+from world_models.vae.frames import recorded
+
+DECOYS = 32  # games, which are held in memory
 
 
 def evaluate(game, args, pool):
@@ -22,7 +27,9 @@ def evaluate(game, args, pool):
     world = pool.together(lambda: _open(game, args, keywords))
     settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
     settings |= {"precision": args.precision}
-    settings |= {"temperature": game.dream_temperature} if args.world == "dream" else {}
+    settings |= {"decoys": args.decoys} if args.decoys else {}
+    if args.world == "dream":
+        settings |= {name: getattr(game, f"dream_{name}") for name in ("temperature", "death", "dropout")}
     with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
@@ -40,6 +47,9 @@ def _open(game, args, keywords):
     models = args.world, args.run_dir, game, ROWS, mode, game.dream_temperature
     world = open_world(*models, args.threads, args.precision, **keywords)
     world.controller.set_params(params)
+    if args.decoys:
+        paths = recorded(args.decoys, game, skip_bad=False)[0][:DECOYS]
+        world.decoys = [load_episode(path, game.action_size).obs for path in paths]
     return world
 
 
@@ -52,13 +62,13 @@ def _measure(game, args, keywords, world, pool):
     measured = {"this agent": summary(*run_episodes(pool, world, world.controller.params, seeds, args.max_steps))}
     if args.baseline:
         bare = env.make(game, **keywords)
-        for name, (policy, recorded) in _random_policies(game).items():
+        for name, policy in _baselines(game).items():
 
-            def score(seed, policy=policy, recorded=recorded):
-                rewards = play(bare, policy(recorded, np.random.default_rng((seed, 1))), seed, args.max_steps)[2]
+            def score(seed, policy=policy):
+                rewards = play(bare, policy(np.random.default_rng((seed, 1))), seed, args.max_steps)[2]
                 return rewards.sum(), len(rewards)
 
-            measured[f"random, {name}"] = summary(*zip(*pool.map(score, seeds), strict=True))
+            measured[name] = summary(*zip(*pool.map(score, seeds), strict=True))
         bare.close()
     return measured, seeds
 
@@ -82,13 +92,16 @@ def _told(game, judged):
     return f"A dream of this game has no reward: {told}, as V's decoder shows them (of at most {max(judged['steps'])} steps)."
 
 
-def _random_policies(game):
-    """{name: (policy, Game)}: the two published ones, and the recording policy of this scale where it differs."""
+def _baselines(game):
+    """{name: policy(rng) -> act}: the two published random ones, that of this scale where it differs, and the blind walk."""
     published = GAMES[game.name]
     recorded = "as published to record" if published.published else "as recorded"
-    policies = {recorded: (extraction_policy, published), "fresh action each step": (uniform_policy, published)}
+    policies = {f"random, {recorded}": partial(extraction_policy, published)}
+    policies["random, fresh action each step"] = partial(uniform_policy, published)
     if game.record_hold != published.record_hold:
-        policies["as recorded at this scale"] = extraction_policy, game
+        policies["random, as recorded at this scale"] = partial(extraction_policy, game)
+    if game.walk:
+        policies[f"blind, {game.walk[0]}"] = lambda rng: game.blind_players(game, rng)[game.walk[0]]
     return policies
 
 

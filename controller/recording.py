@@ -22,7 +22,7 @@ def record(game, args, keywords, stage, pool):
 
         return record_curiously(game, args, stage, pool, agent)
     missing = [i for i in range(game.record_episodes) if not os.path.exists(episode_path(stage.dir, i))]
-    recorder = _Agent if args.agent else _Random
+    recorder = _Agent if args.agent else _Blind
     play_some = pool.together(lambda: recorder(game, args, keywords))  # all ranks have listed the folder, none has written yet
     share = missing[pool.rank :: pool.size]
     progress = Progress(len(missing), f"{pool.size} workers: episodes") if pool.rank == 0 else None
@@ -42,24 +42,36 @@ def record(game, args, keywords, stage, pool):
         print(f"{stage.dir} has {game.record_episodes} episodes", file=sys.stderr)
 
 
-class _Random:
-    """Records episodes of the published random policy, one at a time."""
+class _Blind:
+    """Records episodes of the published random policy, or of --blind, one at a time."""
 
     rows = 1
 
     def __init__(self, game, args, keywords):
         self.game, self.seed, self.world = game, args.seed, env.make(game, **keywords)
+        self.player, self.explore = args.blind, args.explore
 
     def __call__(self, folder, indices):
         (index,), game = indices, self.game
         for attempt in range(1000):
             (seed,) = episode_seeds(1, self.seed, RECORD, index, attempt)
-            act = extraction_policy(game, np.random.default_rng((seed, 1)))
+            act = self._policy(np.random.default_rng((seed, 1)))
             episode = play(self.world, act, seed, game.record_max_steps, game.record_full)
             if len(episode[0]) > game.record_min_frames:
                 save_episode(episode_path(folder, index), *episode)
                 return [len(episode[0])]
         raise RuntimeError(f"1000 episodes in a row had {game.record_min_frames} frames or fewer")
+
+    def _policy(self, rng):
+        if not self.player:
+            return extraction_policy(self.game, rng)
+        act, force = self.game.blind_players(self.game, rng)[self.player], exploration(self.game, rng, self.explore or 0)
+
+        def explore(t):
+            forced = force(t)
+            return np.where(np.isnan(forced), act(t), forced)
+
+        return explore
 
 
 class _Agent:

@@ -86,11 +86,13 @@ class RealWorld:
 
     episodes: those of a candidate, of which up to ROWS are played at once. The batch always has rows for `at_once` candidates:
     a good part of V's time is spent per call, whatever the number of frames.
+    decoys: None, or a list of arrays (T,64,64,3), frames of other games that V is shown instead of those of the game that is
+    played. An episode's seed chooses the array, and it is repeated from its beginning.
     """
 
     def __init__(self, agent, episodes, **keywords):
         self.agent, self.episodes, self.keywords = agent, min(episodes, ROWS), keywords
-        self.controller = agent.controller
+        self.controller, self.decoys = agent.controller, None
         self.at_once = ROWS // self.episodes
         self.worlds = []
         if not self._rows_alike():
@@ -146,6 +148,7 @@ class RealWorld:
         noise = np.zeros((rows, max_steps, self.agent.rnn.z_size), np.float32)
         frames = np.zeros((rows, 64, 64, 3), np.uint8)
         episode, played, begins = np.full(rows, -1), np.zeros(rows, int), np.zeros(rows, np.float32)
+        decoys = [None] * rows
         rewards, dones = np.zeros(rows), np.zeros(rows, bool)
         forced = None if force is None else np.full((rows, game.action_size), np.nan, np.float32)
 
@@ -158,6 +161,7 @@ class RealWorld:
                 noise[row] = np.random.default_rng((seed, 1)).standard_normal((max_steps, self.agent.rnn.z_size), np.float32)
                 frames[row] = self._world(row).reset(seed=seed)[0]
                 begins[row] = 1
+                decoys[row] = self.decoys and self.decoys[seed % len(self.decoys)]
 
         for row in range(rows):
             seat(row)
@@ -168,10 +172,13 @@ class RealWorld:
             playing = np.flatnonzero(episode >= 0)
             for row in playing if force else ():
                 forced[row] = force(episode[row], played[row])
+            seen = frames if watch is None and not self.decoys else frames.copy()
+            for row in playing if self.decoys else ():
+                seen[row] = decoys[row][played[row] % len(decoys[row])]
             z, actions, state = self.agent.step(
-                params, frames, noise[np.arange(rows), played], state, tf.constant(begins), forced
+                params, seen, noise[np.arange(rows), played], state, tf.constant(begins), forced
             )
-            actions, seen = actions.numpy(), frames if watch is None else frames.copy()
+            actions = actions.numpy()
             begins[:] = 0
             for row in playing:
                 frames[row], rewards[row], terminated, truncated, _ = self.worlds[row].step(actions[row])

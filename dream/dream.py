@@ -3,8 +3,10 @@
 A dream starts from a z that is sampled for a recorded episode's first frame, with M's state at zero and restart = 1. At each
 step M gets z and the action, and the next z is sampled from its mixture at temperature t (logits / t, sigma * sqrt(t)). The
 dream ends when M predicts that death is more likely than not: the restart logit is above 0. Death is not sampled; the article
-found this more stable. The last step of a dream is rewarded too.
+found this more stable (`--death drawn` samples it). The last step of a dream is rewarded too.
 """
+
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -20,22 +22,22 @@ class Dream:
     """M's dream, for any number of episodes at once. Each row's noise is made from its episode's seed and its step.
 
     It uses the weights that M has when the Dream is constructed.
-    initial_z: (mu, logvar), each (N, Z), of the frames from which dreams start. reward, precision and initial_state: those of
-    `Kernel`.
+    initial_z: (mu, logvar), each (N, Z), of the frames from which dreams start. reward, precision and all that `how` has: those
+    of `Kernel`.
     Raises UserError for a temperature that is not finite and above 0, and as `check_precision` does.
     """
 
-    def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32", initial_state=None):
+    def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32", **how):
         if not 0 < temperature < float("inf"):
             raise UserError(f"the temperature is {temperature}: give a number above 0")
         check_precision(precision)
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, float(reward)
-        self.initial_z, self.initial_state, self.precision = initial_z, initial_state, precision
+        self.initial_z, self.precision, self._how = initial_z, precision, how
         self._kernel = self.kernel()
 
     def kernel(self):
         """A new Kernel, for use in a separate thread."""
-        return Kernel(self.rnn, self.initial_z, self.temperature, self.reward, self.precision, self.initial_state)
+        return Kernel(self.rnn, self.initial_z, self.temperature, self.reward, self.precision, **self._how)
 
     def start(self, seeds):
         """The initial (z (B,Z), state (h, c)) of dreams with `seeds` (B,) uint32."""
@@ -85,4 +87,6 @@ def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float
     max_steps = game.dream_max_steps if max_steps is None else max_steps
     reward = game.reward_scale if game.predict_reward else game.survival_reward
     initial_z, state = load_beginnings(run_dir, game, rnn) if learning else (load_initial_z(run_dir, game, rnn.z_size), None)
-    return Dream(rnn, initial_z, temperature, max_steps, reward, precision, state)
+    log_odds = math.log(game.rnn_restart_weight) if game.dream_death == "drawn" else None  # the weight raised M's logit by it
+    how = {"initial_state": state, "log_odds": log_odds, "dropout": game.dream_dropout}
+    return Dream(rnn, initial_z, temperature, max_steps, reward, precision, **how)

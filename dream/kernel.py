@@ -20,12 +20,17 @@ import tensorflow as tf
 from world_models.dream import rows
 from world_models.dream.noise import uniform_and_normal
 
+NO_STEP = 2**32 - 1  # the counter of noise that belongs to a whole dream
+
 
 class Kernel:
     """A copy of M's current weights, and functions that start and step dreams with them.
 
     initial_z: (mu, logvar), each (N, Z). initial_state: M's (h, c) there, each (N, H), or None for zeros.
     reward: that of each step, or if M predicts rewards a factor on them.
+    log_odds: None where death comes with a restart logit above 0, else what is taken from this logit for the probability with
+    which death is drawn.
+    dropout: share of the products' inputs z and h that are zero, the same in all steps of a dream.
     precision: "float32" or "bfloat16", of the two matrix products' inputs and outputs. All else is float32.
     Each thread needs a separate kernel, with separate operations, because TensorFlow's matrix products on a CPU hold a lock
     while they run.
@@ -34,9 +39,11 @@ class Kernel:
     the batch; stderr says so once.
     """
 
-    def __init__(self, rnn, initial_z, temperature, reward, precision="float32", initial_state=None):
+    def __init__(
+        self, rnn, initial_z, temperature, reward, precision="float32", initial_state=None, log_odds=None, dropout=0.0
+    ):
         self.z_size, self.rnn_size, self.temperature, self.reward = rnn.z_size, rnn.rnn_size, temperature, reward
-        self.dtype = tf.as_dtype(precision)
+        self.dtype, self.log_odds, self.dropout = tf.as_dtype(precision), log_odds, dropout
         self.mu, self.logvar = (tf.constant(part, tf.float32) for part in initial_z)
         self.state = initial_state and [tf.constant(part, tf.float32) for part in initial_state]
         kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in rnn.cell.weights)
@@ -75,16 +82,20 @@ class Kernel:
         zeros = tf.zeros((tf.shape(seeds)[0], self.rnn_size))
         return z, zeros, zeros
 
-    def join(self, z, h):
+    def join(self, z, h, seeds):
         """[z, h] (B,Z+H), the input of the first product. Not compiled, so that a caller can fuse it with other operations."""
-        return tf.cast(tf.concat([z, h], axis=1), self.dtype)
+        inputs = tf.concat([z, h], axis=1)
+        if self.dropout:
+            uniform, _ = uniform_and_normal(seeds, tf.fill(tf.shape(seeds), tf.constant(NO_STEP, tf.uint32)), inputs.shape[1])
+            inputs *= tf.cast(uniform >= self.dropout, tf.float32) / (1 - self.dropout)
+        return tf.cast(inputs, self.dtype)
 
     def step(self, z, actions, h, c, seeds, steps):
         """(z (B,Z), h, c, reward (B,), died (B,) bool) after actions (B,A). steps: (B,) int32, steps done before.
 
         B is one of `sizes`.
         """
-        return self.step_joined(self._join(z, h), actions, c, seeds, steps)
+        return self.step_joined(self._join(z, h, seeds), actions, c, seeds, steps)
 
     def step_joined(self, z_and_h, actions, c, seeds, steps):
         """`step`, with the result of `join` in place of z and h."""
@@ -94,13 +105,13 @@ class Kernel:
 
     def imagine(self, z, actions, h, c, seeds, steps):
         """`step` with gradients, and instead of `died` the probability of death (B,), from the restart logit."""
-        h, c, seen = self._gates(tf.matmul(self._join(z, h), self._driven), actions, c, steps)
+        h, c, seen = self._gates(tf.matmul(self._join(z, h, seeds), self._driven), actions, c, steps)
         head = tf.matmul(seen, self._head)
         z, reward, _ = self._sample(head, seeds, steps)
         others = self._layout.by_name(
             tf.cast(head, tf.float32)[:, self._layout.mixture :] + self._head_bias[self._layout.mixture :]
         )
-        death = tf.sigmoid(others["restart"][:, 0]) if "restart" in others else tf.zeros_like(reward)
+        death = tf.sigmoid(others["restart"][:, 0] - (self.log_odds or 0)) if "restart" in others else tf.zeros_like(reward)
         return z, h, c, reward, death
 
     def _fused_gates(self, gates, actions, c, steps):
@@ -120,14 +131,17 @@ class Kernel:
 
     def _fused_sample(self, head, seeds, steps):
         head = tf.cast(head, tf.float32) + self._head_bias
-        uniform, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size)
+        uniform, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size + (self.log_odds is not None))
         planes = [head[:, i : i + self.z_size] for i in range(0, self._layout.mixture, self.z_size)]
         others = self._layout.by_name(head[:, self._layout.mixture :])
-        died = others["restart"][:, 0] > 0 if "restart" in others else tf.zeros_like(steps, tf.bool)
+        died = tf.zeros_like(steps, tf.bool)
+        if "restart" in others:
+            logit = others["restart"][:, 0]
+            died = logit > 0 if self.log_odds is None else uniform[:, -1] < tf.sigmoid(logit - self.log_odds)
         reward = tf.fill(tf.shape(steps), self.reward)
         if "reward" in others:
             reward *= others["reward"][:, 0]
-        return sample(planes, uniform, noise, self.temperature), reward, died
+        return sample(planes, uniform[:, : self.z_size], noise[:, : self.z_size], self.temperature), reward, died
 
 
 @functools.cache

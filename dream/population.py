@@ -70,9 +70,9 @@ class _Lane:
         rollout = self._graphs[with_actions]
         return [part.numpy() for part in rollout(params, tf.constant(owners), tf.constant(seeds), max_steps, tf.constant(size))]
 
-    def _fused_decision(self, z, h, c, params):
+    def _fused_decision(self, z, h, c, params, seeds):
         """([z, h] as the kernel's `join` makes it, the actions of each row's controller)."""
-        return self.kernel.join(z, h), self.act(z, (h, c), params)
+        return self.kernel.join(z, h, seeds), self.act(z, (h, c), params)
 
     def _rollout(self, with_actions, params, owners, seeds, max_steps, size):
         """(scores (N,), steps (N,)) of N episodes; with_actions also episode, time (S,) and action (S,A) of all S row-steps."""
@@ -105,7 +105,7 @@ class _Lane:
             return scores, lengths, upcoming, *[tf.gather(part, keep) for part in (episode, *rows)]
 
         def body(record, scores, lengths, upcoming, episode, seed, weights, score, steps, z, h, c):
-            z_and_h, actions = self._decide(z, h, c, weights)
+            z_and_h, actions = self._decide(z, h, c, weights, seed)
             if with_actions:
                 record = [part.write(part.size(), value) for part, value in zip(record, (episode, steps, actions), strict=True)]
             z, h, c, reward, died = kernel.step_joined(z_and_h, actions, c, seed, steps)

@@ -27,7 +27,14 @@ def probe(game, args):
     held_out = _held_out(args.run_dir, game)
     recordings = _recordings(game, args, held_out)
     keywords = world_keywords(game, args, args.run_dir)
-    settings = {"temperature": dream.temperature, "episodes": args.episodes, "precision": args.precision, **keywords}
+    settings = {
+        "temperature": dream.temperature,
+        "death": game.dream_death,
+        "dropout": game.dream_dropout,
+        "episodes": args.episodes,
+        "precision": args.precision,
+        **keywords,
+    }
     with Stage(args.run_dir, "probe", settings, args.seed, compare=False) as stage:
         _save(stage.path("reconstructions.png"), _reconstructions(game, held_out, vae))
         _save(stage.path("dreams.png"), _pictures(game, dream, vae))
@@ -36,7 +43,7 @@ def probe(game, args):
         if game.dream_rewards:
             players = _players(game, dream, args, keywords)
             write_json(stage.path("players.json"), players, indent=1)
-            print(_table(players, dream.temperature))
+            print(_table(game, players, dream.temperature))
         measured = {name: foresight(game, vae, dream.rnn, paths, args.seed) for name, paths in recordings.items()}
         write_json(stage.path("recorded.json"), measured, indent=1)
         print(_recorded_table(measured))
@@ -67,12 +74,39 @@ def _players(game, dream, args, keywords):
     return told
 
 
-def _table(players, temperature):
-    lines = [f"{'score (mean +- standard error)':38} {f'in dreams at {temperature:g}':>20} {'in the game':>16}"]
+def _table(game, players, temperature):
+    columns = f"{f'in dreams at {temperature:g}':>20} {'in the game':>16}   dream / game, 95% interval"
+    lines = [f"{'score (mean +- standard error)':38} {columns}"]
     for name, scores in players.items():
         told = [f"{np.mean(part):.0f} +- {np.std(part) / len(part) ** 0.5:.0f}" for part in scores.values()]
-        lines.append(f"{name:38} {told[0]:>20} {told[1]:>16}")
+        low, high = _ratio_interval(scores["dream"], scores["real"])
+        ratio = np.mean(scores["dream"]) / np.mean(scores["real"])
+        lines.append(f"{name:38} {told[0]:>20} {told[1]:>16}   {ratio:.2f}, {low:.2f} to {high:.2f}")
+    if game.walk and game.survival_reward == 1:
+        name, first, steps = game.walk
+        lines += ["", f"{'deaths in 1000 steps, ' + name:48} {'in dreams':>10} {'in the game':>12}"]
+        hazards = [_hazards(part, first, steps, game.max_steps) for part in players[name].values()]
+        for part, values in zip(("leaving a wall", "in the middle", "nearing a wall"), zip(*hazards, strict=True), strict=True):
+            lines.append(f"{part:48} {values[0]:10.2f} {values[1]:12.2f}")
     return "\n".join(lines)
+
+
+def _ratio_interval(some, others, resamples=10_000):
+    """The 95% percentile bootstrap interval of mean(some) / mean(others), with a fixed seed."""
+    rng = np.random.default_rng(0)
+    means = [np.mean(rng.choice(part, (resamples, len(part))), axis=1) for part in (some, others)]
+    return np.percentile(means[0] / means[1], (2.5, 97.5))
+
+
+def _hazards(lives, first, steps, max_steps):
+    """Deaths in 1000 steps of one who walks to and fro, in each third of his way. lives: (N,), in steps."""
+    deaths, lived = np.zeros(3), np.zeros(3)
+    for life in np.int64(lives):
+        third = (np.arange(life) - first) % steps * 3 // steps
+        lived += np.bincount(third, minlength=3)
+        if life < max_steps:
+            deaths[third[-1]] += 1
+    return 1000 * deaths / np.maximum(lived, 1)
 
 
 def _held_out(run_dir, game):

@@ -138,14 +138,20 @@ def random_policy(game, rng):
     return act
 
 
+# Steps of `to_and_fro`: from the middle of the room to a wall, and from there to the other. Or (first, steps) of one who turns
+# 84, 184 or 284 units before the walls. y is 16 at the right wall and 752 at the left one.
+SWEEP, FIRST, LEG = "walking from wall to wall", 56, 102
+NARROWER = {84: (41, 82), 184: (29, 58), 284: (17, 34)}
+
+
 def blind_players(game, rng):
-    """The last one walks 120 steps each way, which does not quite reach from wall to wall."""
     return {
         "always left": constant_policy(-1),
         "always right": constant_policy(1),
         "standing still": constant_policy(0),
         "a fresh action each step": uniform_policy(game, rng),
-        "to and fro, 120 steps each": to_and_fro(120),
+        **{f"walking, turns {margin} before walls": to_and_fro(steps, first) for margin, (first, steps) in NARROWER.items()},
+        SWEEP: to_and_fro(LEG, FIRST),
     }
 
 
@@ -161,6 +167,7 @@ GAME = Game(
     options={"preprocess": OPTION},
     random_policy=random_policy,
     blind_players=blind_players,
+    walk=(SWEEP, FIRST, LEG),
     dream_id="WorldModels/DoomRNN-v0",
     train_world="dream",
     whole_episodes=False,

@@ -21,9 +21,10 @@ def constant_policy(*action):
     return lambda t: np.array(action, np.float32)
 
 
-def to_and_fro(steps):
-    """A one-dimensional action that alternates: -1 for `steps` frames, then 1 for as many."""
-    return lambda t: np.array([1 if t // steps % 2 else -1], np.float32)
+def to_and_fro(steps, first=None):
+    """A one-dimensional action that alternates: -1 for `first` frames, by default `steps`, then 1 and -1 for `steps` each."""
+    lead = steps - (steps if first is None else first)
+    return lambda t: np.array([1 if (t + lead) // steps % 2 else -1], np.float32)
 
 
 def exploration(game, rng, share):

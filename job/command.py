@@ -109,7 +109,7 @@ class CommandLine:
         return replace(game, **given), args
 
 
-_MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance", "vae_min_gain"}
+_MAY_BE_ZERO = {"record_min_frames", "vae_kl_tolerance", "vae_min_gain", "rnn_dropout", "dream_dropout"}
 
 
 def _check(f, flag, value):

@@ -3,10 +3,11 @@
 import tensorflow as tf
 
 
-def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32):
+def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32, drop=None):
     """(hidden (T,B,H), the state after T steps) of a keras LSTMCell over inputs (T,B,I), from `state` (h, c), each (B,H).
 
     keep: (T,B), factor on h and c before each step, 0 where an episode begins. None: the state is never reset.
+    drop: (B,H), factor on h where it is the input of a step's product (dropout). None: 1.
     dtype: that of hidden, and of the matrix products' inputs and outputs. c and all arithmetic between products are float32.
 
     The values are those of stepping the cell. Only the cell's weights have gradients; `inputs`, `state` and `keep` are
@@ -21,23 +22,27 @@ def lstm_sequence(cell, inputs, state, keep=None, dtype=tf.float32):
     outside = tf.cast(tf.concat([inputs, tf.ones((steps, batch, 1))], axis=2), dtype)
     outside, keep = tf.concat([outside, outside[:1]], axis=0), tf.concat([keep, tf.ones((1, batch))], axis=0)[:, :, None]
 
+    def keep_h(t):
+        return keep[t] if drop is None else keep[t] * drop
+
     @tf.custom_gradient
     def run(weights):
         def forward(t, seen, c, seens, products, cs, hs):
             product = seen @ weights
             seens, products, cs = seens.write(t, seen), products.write(t, product), cs.write(t, c)
-            h, c, seen = _step(product, c, outside[t + 1], keep[t + 1])
+            h, c, seen = _step(product, c, outside[t + 1], keep[t + 1], keep_h(t + 1))
             return t + 1, seen, c, seens, products, cs, hs.write(t, h)
 
         arrays = [tf.TensorArray(kind, steps, clear_after_read=False) for kind in (dtype, dtype, tf.float32, dtype)]
-        start = tf.concat([outside[0], tf.cast(h * keep[0], dtype)], axis=1), c * keep[0]
+        start = tf.concat([outside[0], tf.cast(h * keep_h(0), dtype)], axis=1), c * keep[0]
         _, _, last, seens, products, cs, hs = tf.while_loop(lambda t, *_: t < steps, forward, (0, *start, *arrays))
 
         def gradient(d_hs, d_last):
             recurrent = tf.transpose(weights[-cell.units :])  # once, not in each step's product
 
             def backward(t, d_h, d_c, d_products):
-                d_product, d_c = _step_gradient(products.read(t), cs.read(t), keep[t + 1], d_hs[t], d_h, d_c)
+                kept = keep[t + 1], keep_h(t + 1)
+                d_product, d_c = _step_gradient(products.read(t), cs.read(t), *kept, d_hs[t], d_h, d_c)
                 return t - 1, d_product @ recurrent, d_c, d_products.write(t, d_product)
 
             start = steps - 1, tf.zeros_like(d_hs[0]), d_last, tf.TensorArray(dtype, steps)
@@ -61,17 +66,17 @@ def _cell(product, c):
 
 # XLA fuses the arithmetic of a step into few passes. The matrix products stay outside: XLA's are slower, and use one core.
 @tf.function(jit_compile=True)
-def _step(product, c, outside, keep):
-    """(h of this step, c and the product's input of the next step). `outside` and `keep` are those of the next step."""
+def _step(product, c, outside, keep, keep_h):
+    """(h of this step, c and the product's input of the next step). `outside` and both factors are those of the next step."""
     h, c = _cell(product, c)
-    return tf.cast(h, product.dtype), c * keep, tf.concat([outside, tf.cast(h * keep, product.dtype)], axis=1)
+    return tf.cast(h, product.dtype), c * keep, tf.concat([outside, tf.cast(h * keep_h, product.dtype)], axis=1)
 
 
 @tf.function(jit_compile=True)
-def _step_gradient(product, c, keep, d_out, d_h, d_c):
+def _step_gradient(product, c, keep, keep_h, d_out, d_h, d_c):
     """Gradients of (product, c), from those of h (`d_out`) and of the h and c that go into the next step (`d_h`, `d_c`)."""
     with tf.GradientTape() as tape:
         tape.watch([product, c])
         state = _cell(product, c)
-    d_state = tf.cast(d_out, tf.float32) + tf.cast(d_h, tf.float32) * keep, d_c * keep
+    d_state = tf.cast(d_out, tf.float32) + tf.cast(d_h, tf.float32) * keep_h, d_c * keep
     return tape.gradient(state, [product, c], output_gradients=d_state)

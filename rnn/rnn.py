@@ -133,16 +133,16 @@ class MDNRNN(keras.Model):
         hidden, state = self.hidden(z, action, restart, state)
         return self.head(tf.transpose(hidden, (1, 0, 2))), state
 
-    def hidden(self, z, action, restart=None, state=None, dtype=tf.float32):
+    def hidden(self, z, action, restart=None, state=None, dtype=tf.float32, drop=None):
         """`sequence` without the head and with time as the first axis: (hidden (T,B,H) `dtype`, the state after T steps).
 
-        dtype: that of the matrix products.
+        dtype: that of the matrix products. drop: (B,H), factor on h as an input of the next step (dropout).
         """
         if state is None:
             state = self.initial_state(tf.shape(z)[0])
         keep = None if restart is None or not self.predict_restart else 1 - tf.cast(tf.transpose(restart), tf.float32)
         inputs = tf.transpose(self._inputs(z, action, restart), (1, 0, 2))
-        return lstm_sequence(self.cell, inputs, state, keep, dtype)
+        return lstm_sequence(self.cell, inputs, state, keep, dtype, drop)
 
     def step(self, z, action, state, restart=None):
         """One step: (the Prediction (B,...), the next state) for z (B,Z), action (B,A), restart (B,).

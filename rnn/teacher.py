@@ -15,6 +15,7 @@ class Teacher(keras.Model):
     carry: whether the LSTM's state is carried from each batch to the next, until `reset`. If not, each batch starts from zeros.
     restart_weight: factor on the restart's cross entropy where a restart happens.
     reward_scale: M predicts rewards divided by this.
+    dropout: share of the inputs z and h that are zero in training, the same in all steps of a row.
     seed: that of the noise with which z is sampled from (mu, logvar), anew for each batch.
     precision: "float32" or "bfloat16", of the matrix products. Weights, c, loss and gradients are float32 with both.
 
@@ -23,9 +24,10 @@ class Teacher(keras.Model):
     actions: reward or action, the mean squared error of each number.
     """
 
-    def __init__(self, mdnrnn, batch, carry, restart_weight, seed, precision="float32", reward_scale=1.0):
+    def __init__(self, mdnrnn, batch, carry, restart_weight, seed, precision="float32", reward_scale=1.0, dropout=0.0):
         super().__init__()
         self.mdnrnn, self.carry, self.restart_weight, self.reward_scale = mdnrnn, carry, restart_weight, reward_scale
+        self.dropout = dropout
         self.product_dtype = tf.as_dtype(precision)
         self.noise = keras.random.SeedGenerator(seed)
         shape = (batch, mdnrnn.rnn_size)
@@ -52,16 +54,20 @@ class Teacher(keras.Model):
         self.h.assign(tf.zeros_like(self.h))
         self.c.assign(tf.zeros_like(self.c))
 
-    def call(self, batch):
+    def call(self, batch, training=False):
         """[(hidden (L,B,H), the next z (L,B,Z)) of each lane of B rows] for a batch made by rnn.batches.Series.batch."""
         mu, logvar = (tf.cast(batch[name], tf.float32) for name in ("mu", "logvar"))
         z = mu + tf.exp(logvar / 2) * keras.random.normal(tf.shape(mu), seed=self.noise)
+        seen, factor = z, None
+        if training and self.dropout:
+            seen, factor = z * self._factor(mu, self.mdnrnn.z_size)[:, None], self._factor(mu, self.mdnrnn.rnn_size)
         before = [tf.convert_to_tensor(part) for part in (self.h, self.c)]
         hidden, states = [], []
         for rows in self.lanes:
             state = [part[rows] for part in before] if self.carry else None
-            inputs = z[rows, :-1], batch["action"][rows, :-1], batch["restart"][rows, :-1]
-            values, state = self.mdnrnn.hidden(*inputs, state, self.product_dtype)
+            inputs = seen[rows, :-1], batch["action"][rows, :-1], batch["restart"][rows, :-1]
+            drop = None if factor is None else factor[rows]
+            values, state = self.mdnrnn.hidden(*inputs, state, self.product_dtype, drop)
             hidden.append((values, tf.transpose(z[rows, 1:], (1, 0, 2))))
             states.append(state)
         if self.carry:
@@ -69,6 +75,11 @@ class Teacher(keras.Model):
             self.h.assign(h)
             self.c.assign(c)
         return hidden
+
+    def _factor(self, batch, size):
+        """Dropout's factor (B,size) on inputs: 0, or what keeps their mean."""
+        kept = keras.random.uniform((tf.shape(batch)[0], size), seed=self.noise) >= self.dropout
+        return tf.cast(kept, tf.float32) / (1 - self.dropout)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The negative log likelihood, averaged over batch, time and dimensions, plus the losses of M's other predictions."""

@@ -84,7 +84,7 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
         begin_with(model, args.start)
     shape = game.rnn_batch_size, game.rnn_seq_len
     carry = not game.whole_episodes
-    how = game.rnn_restart_weight, args.seed, args.precision, game.reward_scale
+    how = game.rnn_restart_weight, args.seed, args.precision, game.reward_scale, game.rnn_dropout
     teacher = Teacher(model, game.rnn_batch_size, carry, *how)
     rate = game.rnn_learning_rate
     if game.rnn_decay != 1:

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -12,10 +13,14 @@ from gymnasium.utils.env_checker import check_env
 import config
 import doomrnn  # noqa: F401  registers the dreams
 from config import UserError
+from controller.controller import Controller
 from controller.rollout import open_world
+from dream.dream import Dream, load_dream
 from dream.kernel import sample
 from dream.noise import threefry, uniform_and_normal
+from dream.population import Population
 from dream.probing import dreamed
+from env.policies import constant_policy
 from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]
@@ -169,3 +174,54 @@ def test_wrong_action_is_refused(doom_run):
     for action in (np.zeros(2, np.float32), np.array([np.nan], np.float32)):
         with pytest.raises(UserError, match="action"):
             environment.step(action)
+
+
+def _doom_dream(run, **settings):
+    return load_dream(str(run), replace(config.GAMES["doom"], **settings), max_steps=300)
+
+
+def test_drawn_deaths_come_as_often_as_m_holds_them_to_be_likely(doom_run):
+    """With a logit that is the same in all steps; the weight of deaths in M's loss, 10, is taken out of it again."""
+    dream, hazard = _doom_dream(doom_run, dream_death="drawn"), 0.02
+    kernel, bias = (weight.numpy() for weight in dream.rnn.output_layer.weights)
+    at = dream.rnn.layout.slices["restart"].start
+    before = [kernel.copy(), bias.copy()]
+    kernel[:, at], bias[at] = 0, np.log(hazard / (1 - hazard)) + np.log(10)
+    dream.rnn.output_layer.set_weights([kernel, bias])
+    dream = Dream(dream.rnn, dream.initial_z, 1.0, 300, 1.0, log_odds=np.log(10))
+    _, lengths, _ = dreamed(dream, [constant_policy(0)] * 2000, np.arange(2000), 300)
+    dream.rnn.output_layer.set_weights(before)
+    died = lengths[lengths < 300]
+    assert abs(len(died) / lengths.sum() - hazard) < 4 * hazard / len(died) ** 0.5
+    assert np.std(died) > 30  # by chance, not all at once
+
+
+@pytest.mark.parametrize("settings", [{"dream_death": "drawn"}, {"dream_dropout": 0.3}])
+def test_population_plays_the_dreams_of_the_environment_in_other_rules_too(doom_run, settings):
+    dream = _doom_dream(doom_run, **settings)
+    controller = Controller("doom", rnn=dream.rnn)
+    params = np.random.default_rng(0).normal(0, 0.3, controller.num_params).astype(np.float32)
+    _, steps = Population(dream, controller.act)(params[None], np.zeros(20, int), np.arange(20))
+
+    def act(t, z, state):
+        return controller.act(z, state, tf.constant(np.tile(params, (20, 1))))
+
+    lived = np.sum([alive for _, alive, _ in dream.watch(act, np.arange(20), 300)], axis=0)
+    np.testing.assert_array_equal(steps, lived)
+    plain = Population(_doom_dream(doom_run), controller.act)(params[None], np.zeros(20, int), np.arange(20))[1]
+    assert (steps != plain).any()
+
+
+def test_dropout_leaves_out_the_same_inputs_in_a_whole_dream(doom_run):
+    dream = _doom_dream(doom_run, dream_dropout=0.25)
+    kernel, seeds = dream.kernel(), tf.cast(tf.range(48), tf.uint32)
+    factors = kernel.join(tf.ones((48, 64)), tf.ones((48, 16)), seeds).numpy()
+    assert set(np.unique(factors)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs((factors == 0).mean() - 0.25) < 0.03 and (factors[0] != factors[1]).any()
+    z, state, actions = *dream.start(seeds), tf.ones((48, 1))
+    for t in range(3):  # M's own step, with these inputs left out
+        (h, c), seen = state, z * factors[:, :64]
+        z, state, *_ = dream.step(z, actions, state, seeds, tf.fill(48, t))
+        expected = dream.rnn.advance(seen, actions, (h * factors[:, 64:], c), tf.fill(48, float(t == 0)))
+        np.testing.assert_allclose(state[0], expected[0], atol=1e-5)
+        np.testing.assert_allclose(state[1], expected[1], atol=1e-5)

@@ -17,6 +17,7 @@ import rnn.train
 import train
 import vae.train
 from config import UserError, scaled
+from controller.rollout import open_world
 from env.record import list_episodes, load_episode
 
 GAMES = ["carracing", "doom"]
@@ -111,7 +112,8 @@ def test_evaluation_tells_the_scores_of_episodes(run, scored):
     assert len(set(scored["seeds"])) == len(scored["scores"]) == 5
     np.testing.assert_allclose(scored["mean"], np.mean(scored["scores"]))
     assert scored["interval"][0] <= scored["mean"] <= scored["interval"][1]
-    assert set(scored["baselines"]) == {"random, as published to record", "random, fresh action each step"}
+    blind = {"blind, walking from wall to wall"} if run[0] == "doom" else set()
+    assert set(scored["baselines"]) == {"random, as published to record", "random, fresh action each step"} | blind
     with open(os.path.join(run[1], "evaluate", "real-test.png"), "rb") as file:
         assert file.read(4) == b"\x89PNG"
 
@@ -226,6 +228,36 @@ def test_trained_agent_can_be_recorded_and_can_explore(run, tmp_path):
     assert 0 < taken < 1
     with pytest.raises(UserError, match="explore=0.5, not 1"):
         extract.main([*command, "--run-dir", str(tmp_path / "0.5"), "--explore", "1"])
+
+
+def test_blind_players_can_be_recorded_and_can_explore(tmp_path):
+    played = {}
+    for share in ("0", "0.5"):
+        command = ["doom", "--blind", "always left", "--explore", share, "--episodes", "1", "--max-steps", "80", "-n", "1"]
+        extract.main([*command, "--min-frames", "0", "--run-dir", str(tmp_path / share)])
+        played[share] = load_episode(list_episodes(tmp_path / share / "record")[0], 1).action
+    assert (played["0"] == -1).all() and 0 < (played["0.5"] == -1).mean() < 1
+    with pytest.raises(UserError, match="there is no blind player 'left': choose one of always left"):
+        extract.main(["doom", "--blind", "left"])
+    with pytest.raises(UserError, match="--blind and --agent are two players"):
+        extract.main(["doom", "--blind", "always left", "--agent", "x"])
+
+
+def test_decoys_are_seen_instead_of_the_game(run, tmp_path):
+    game, folder = run
+    seen = []
+    world = open_world("real", folder, scaled(game, "smoke"), 2)
+    world.decoys = [np.full((3, 64, 64, 3), shade, np.uint8) for shade in (10, 20)]
+    world.decoys[1][2] = 30
+    world.rollout(np.zeros(world.controller.num_params), [4, 7], 8, watch=lambda episode, frames, *_: seen.append(frames))
+    world.close()
+    rows = np.array(seen)[:, :2, 0, 0, 0].T  # the episodes' two rows
+    np.testing.assert_array_equal(rows, [[10] * 8, [20, 20, 30] * 2 + [20] * 2])
+    command = [game, "--scale", "smoke", "--run-dir", folder, "--episodes", "1", "-n", "1", "--max-steps", "20"]
+    evaluate.main([*command, "--decoys", folder, "--json", str(tmp_path / "told.json")])
+    assert json.loads((tmp_path / "told.json").read_text())["decoys"] == folder
+    with pytest.raises(UserError, match="--decoys are frames of the real world"):
+        evaluate.main([*command, "--decoys", folder, "--world", "dream"])
 
 
 @pytest.mark.parametrize(

@@ -490,3 +490,44 @@ def test_sequences_and_dreams_begin_anywhere(tmp_path):
     z, (h, _) = load_dream(str(tmp_path), game).start(seeds)  # not for learning: from first frames alone
     frame = np.abs(np.float32(series.mu)[None] - z.numpy()[:, None]).sum(axis=2).argmin(axis=1)
     assert not (frame % 30).any() and not h.numpy().any()
+
+
+def test_dropout_leaves_out_inputs_of_m_in_training_alone(run):
+    """The loss and its gradient are those of the cell's steps with the same inputs left out."""
+    import keras
+    import tensorflow as tf
+
+    from rnn.batches import Series, streams
+    from rnn.rnn import MDNRNN
+    from rnn.teacher import Teacher
+
+    series = Series(str(run.folder / "series" / "series.npz"))
+    keras.utils.set_random_seed(0)
+    model = MDNRNN(run.game.z_size, run.game.action_size, 16, predict_restart=run.game.predict_restart)
+    teacher = Teacher(model, 3, carry=False, restart_weight=1.0, seed=0, dropout=0.4)
+    batch = series.batch(*next(streams(series, [0, 1, 2], 3, 12)))
+    batch["logvar"] = np.full_like(batch["logvar"], -60)  # z is mu, all but
+    batch["restart"][:] = 0
+    factors = []
+    teacher._factor = lambda some, size: factors.append(Teacher._factor(teacher, some, size)) or factors[-1]
+
+    def loss(hidden):
+        flat = [(tf.reshape(h, (-1, 16)), tf.reshape(target, (-1, model.z_size))) for h, target in hidden]
+        return -tf.add_n([tf.reduce_sum(model.mixture(model.head(h)).log_prob(target)) for h, target in flat])
+
+    with tf.GradientTape() as tape:
+        value = loss(teacher(batch, training=True))
+    gradient = tape.gradient(value, model.cell.trainable_variables)
+    (on_z, on_h), z = factors, batch["mu"].astype(np.float32)
+    assert 0.2 < (tf.concat(factors, axis=1).numpy() == 0).mean() < 0.6
+    with tf.GradientTape() as tape:
+        expected, (h, c) = 0, model.initial_state(3)
+        for t in range(12):
+            restart = np.zeros(3, np.float32)
+            h, c = model.advance(z[:, t] * on_z, batch["action"][:, t].astype(np.float32), (h * on_h, c), restart)
+            expected -= tf.reduce_sum(model.mixture(model.head(h)).log_prob(z[:, t + 1]))
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for a, b in zip(gradient, tape.gradient(expected, model.cell.trainable_variables), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())
+    evaluated = [loss(teacher(batch)) for _ in range(2)]
+    assert len(factors) == 2 and evaluated[0] == evaluated[1] != value
