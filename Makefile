@@ -27,8 +27,8 @@ run: install
 	python probe.py $(stage) --episodes 4
 	python train.py $(stage)
 	python evaluate.py $(stage) --episodes 32 --baseline \
-		--video $(RUN)/evaluate/agent.mp4 --json $(RUN)/evaluate/scores.json
-stage = $(GAME) --scale $(SCALE) --run-dir $(RUN) --seed $(SEED)
+		--video "$(RUN)/evaluate/agent.mp4" --json "$(RUN)/evaluate/scores.json"
+stage = $(GAME) --scale $(SCALE) --run-dir "$(RUN)" --seed $(SEED)
 
 test: install
 	python -m pytest -q -n 2 --dist loadscope --durations=10 $(ARGS)

@@ -99,6 +99,7 @@ class Game:
 
     # V. The authors' code runs 10 epochs, the article says 1.
     z_size: int = _setting("vae", "numbers in a latent vector z", 32)
+    vae_channels: int = _setting("vae", "filters of V's first layer, to which those of the others are in proportion", 32)
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
     vae_min_gain: float = _setting("vae", "stop after a pass that lowers the held-out loss by less than this share", 0.0)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
@@ -244,3 +245,8 @@ def scaled(name, scale="paper"):
 def stage_settings(game, *stages):
     """{field name: value} of the fields of `game` that are options of `stages`."""
     return {f.name: getattr(game, f.name) for f in fields(Game) if f.metadata.get("stage") in stages}
+
+
+def option(f):
+    """The option of the Game's field `f` in its stage's script, such as --sigma-init."""
+    return "--" + (f.metadata["option"] or f.name.removeprefix(f.metadata["stage"] + "_").replace("_", "-"))

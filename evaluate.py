@@ -1,17 +1,22 @@
 """Score a trained agent over fixed seeds, in the real game or in a dream, beside the published figures.
 
-Writes runs/GAME/evaluate/WORLD-SPLIT.json and .png (a histogram). Use --split validation to choose between agents. The default
-split, test, is for final scores only.
+Writes runs/GAME/evaluate/WORLD-SPLIT.json and .png (a histogram). The name also says which agent it is, if not the run's best
+one, and what is not as the agent learned it. A result that another agent or setting made is renamed, not overwritten.
+
+Use --split validation to choose between agents. The default split, test, is for final scores only.
 """
 
+import argparse
 import os
 from dataclasses import replace
 
+from world_models import config
 from world_models.config import UserError
 from world_models.job import workers
 from world_models.job.command import CommandLine
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import add_name_option, search_folder, settings_in, settle_precision
+from world_models.job.outputs import VIDEOS, check_output
+from world_models.job.rundir import HERE, add_name_option, search_folder, settings_in, settle_precision, world_keywords
 from world_models.original.convert import add_legacy_options, import_folder
 
 
@@ -69,36 +74,31 @@ def _parse(argv):
         raise UserError("--baseline plays in the real world: leave out --world dream")
     args.output = args.run_dir
     if args.pretrained:
-        args.run_dir = os.path.join("pretrained", game.name)
+        args.run_dir = os.path.relpath(os.path.join(HERE, "pretrained", game.name))
     learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
+    args.changes = ["decoys"] if args.decoys else []  # what is not as the agent knows it
     for name in ("dream_temperature", "dream_death", "dream_dropout"):
-        if getattr(args, name) is None:  # that with which C learned
-            game = replace(game, **{name: learned.get(name, getattr(game, name))})
-    if args.max_steps is None:
-        args.max_steps = game.max_steps if args.world == "real" else game.dream_max_steps
+        known = learned.get(name, getattr(config.GAMES[game.name], name))  # that with which C learned
+        if getattr(args, name) is None:
+            game = replace(game, **{name: known})
+        elif args.world == "dream" and getattr(game, name) != known:
+            args.changes.append(f"{name.removeprefix('dream_')}-{getattr(game, name)}")
+    for name, value in world_keywords(game, args, args.run_dir).items() if args.world == "real" else ():
+        if value != world_keywords(game, argparse.Namespace(**dict.fromkeys(game.options)), args.run_dir)[name]:
+            args.changes.append(f"{name}-{value}")
+    longest = game.max_steps if args.world == "real" else game.dream_max_steps
+    args.max_steps = args.max_steps or longest
+    if args.max_steps != longest:
+        args.changes.append(f"max-steps-{args.max_steps}")
     if game.dreams_are_judged(args.world):
         if game.judge is None:
             raise UserError(f"the dream of {game.name} has no reward, and nobody judges it: leave out --world dream")
         if args.max_steps < game.judge.least_steps:
             least = game.judge.least_steps
             raise UserError(f"--max-steps is {args.max_steps}: a dream of {game.name} needs {least} to be judged, give as many")
-    _prepare_files(args)
+    check_output("--json", args.json)
+    check_output("--video", args.video, VIDEOS)
     return game, args
-
-
-def _prepare_files(args):
-    """Make the folders of --json and --video before anything is played. Raises UserError for a name that cannot be."""
-    from world_models.controller.report import VIDEOS
-
-    if args.video and os.path.splitext(args.video)[1] not in VIDEOS:
-        raise UserError(f"--video is {args.video}: give a name that ends in {' or '.join(VIDEOS)}")
-    for path in filter(None, (args.json, args.video)):
-        if os.path.isdir(path):
-            raise UserError(f"{path} is a folder: give the name of a file")
-        try:
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}): give another name") from None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from world_models.config import UserError
 from world_models.controller.report import save_figure
 from world_models.job.command import Parser, run_script
+from world_models.job.outputs import PICTURES, check_output
 from world_models.job.rundir import read_json
 
 GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # rows of the table
@@ -171,6 +172,7 @@ def compare(paths, out, cores=None):
     cores = cores or [1]
     if len(cores) not in (1, len(paths)) or min(cores) < 1:
         raise UserError(f"--cores has {cores} for {len(paths)} histories: give one number of cores for each, or one for all")
+    check_output("--out", out, PICTURES)
     histories = [read_history(path, count) for path, count in zip(paths, np.resize(cores, len(paths)), strict=True)]
     save_figure(draw(histories, unit), out)
     return table(histories, unit)

@@ -6,7 +6,7 @@ In each round:
    policy plays alone.
 2. V and M are trained further, from the last round's weights, on all recordings so far. At least half of the episodes in each
    pass are new. Once a round lowers V's held-out loss by less than --vae-min-gain, the V before it is kept for all later
-   rounds.
+   rounds; with 1 the first V is.
 3. C is searched in M's dream twice, from zeros and from the last round's C. The one with the better score in a few real
    episodes is kept; in the first round there is only the search from zeros.
 4. C is scored in further real episodes and dreams. Nothing is trained on these scores or chosen by them.
@@ -118,7 +118,8 @@ class Round:
             options += ["--curiosity", str(args.curiosity)] if args.curiosity is not None else []
             options += ["--gained-on", self.earlier(2)] if args.gain and self.number > 2 else []
         extract.main(self._command(*options))
-        self.pool.alone(self._train_models)
+        if not self.pool.broadcast(os.path.exists(self.path("controller-zero"))):
+            self.pool.alone(self._train_models)
         for search in SEARCHES[: 1 if self.begins else 2]:
             options = as_options(game, "controller", "dream") + ["--world", "dream", "--name", search]
             options += ["--start", os.path.join(self.before, "controller", "best.json")] if search == "last" else []
@@ -163,9 +164,9 @@ class Round:
         self._run("rnn.train", *as_options(game, "rnn"), *on, *start["rnn"])
 
     def _v_stays(self):
-        """Whether V is no longer trained: the last round kept the V of the round before it."""
+        """Whether V is no longer trained: the last round kept the V of the round before it, or no gain can be enough."""
         if self.number < 3:
-            return False
+            return not self.begins and self.game.vae_min_gain >= 1
         return len({digest(os.path.join(self.earlier(back), "vae", "vae.keras")) for back in (1, 2)}) == 1
 
     def _keep_v(self):

@@ -9,18 +9,16 @@ Last come recorded games: the run's held-out ones and those of --games. It measu
 before an end, and how many of the ends M predicts. Give it games of agents, because those are the states that C visits.
 """
 
-import os
-
 from world_models.config import UserError
 from world_models.job.command import CommandLine, run_script
-from world_models.job.machine import load_tensorflow
+from world_models.job.machine import cores, load_tensorflow
 from world_models.job.rundir import settle_precision
 
 
 def main(argv=None):
     command = CommandLine(__doc__, "dream")
     command.add("--episodes", type=int, default=32, help="real games of each blind player (default: 32)")
-    command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
+    command.add("--threads", type=int, default=cores(), help="TensorFlow's threads (default: all cores)")
     command.add(
         "--games", metavar="RUN_DIR", nargs="+", default=[], help="also measure V and M on the recorded games of these runs"
     )

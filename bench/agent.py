@@ -43,8 +43,7 @@ def _work():
 
 def _models():
     """The Game, and untrained V and M, which cost the same as trained ones."""
-    import keras
-
+    from world_models.job.deep import keras
     from world_models.rnn.rnn import MDNRNN
     from world_models.vae.vae import ConvVAE
 

@@ -22,7 +22,8 @@ import numpy as np
 from world_models.bench.measure import rates, ratio, report, table
 from world_models.config import GAMES
 from world_models.job.command import run_script
-from world_models.job.machine import fast_precision, load_tensorflow
+from world_models.job.machine import cores, fast_precision, load_tensorflow
+from world_models.job.outputs import check_output
 
 GAME = GAMES["doom"]
 STEPS = 60  # of one measured call
@@ -37,8 +38,9 @@ FLOPS = 2 * ((GAME.z_size + GAME.rnn_size) * 4 * GAME.rnn_size + GAME.rnn_size *
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="also write the numbers here")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads (default: one a core)")
+    parser.add_argument("--threads", type=int, default=cores(), help="threads (default: one a core)")
     args = parser.parse_args(argv)
+    check_output("--json", args.json)
     load_tensorflow(args.threads, lanes=True)
     rnn, initial_z = _memory()
     alternatives = {
@@ -80,8 +82,7 @@ def main(argv=None):
 
 def _memory():
     """(an untrained M that never predicts death, first frames)."""
-    import keras
-
+    from world_models.job.deep import keras
     from world_models.rnn.rnn import MDNRNN
 
     keras.utils.set_random_seed(0)

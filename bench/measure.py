@@ -2,10 +2,12 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
 import time
+
+from world_models.job.machine import cores
+from world_models.job.outputs import output
 
 RUNS = 5
 
@@ -52,7 +54,7 @@ def machine():
         pass
     packages = ("tensorflow", "numpy", "gymnasium", "opencv-python-headless", "pillow", "vizdoom")
     versions = {name: importlib.metadata.version(name) for name in packages}
-    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version(), **versions}
+    return {"processor": model, "cores": cores(), "python": platform.python_version(), **versions}
 
 
 def report(path, numbers, runs=RUNS):
@@ -60,6 +62,6 @@ def report(path, numbers, runs=RUNS):
     numbers = {**numbers, "runs": runs, "machine": machine()}
     print(f"\nmedians of {runs} runs; " + ", ".join(f"{name} {value}" for name, value in numbers["machine"].items()))
     if path:
-        with open(path, "w") as file:
+        with output(path) as temporary, open(temporary, "w") as file:
             json.dump(numbers, file, indent=1)
             file.write("\n")

@@ -18,7 +18,8 @@ import time
 from world_models.bench.measure import RUNS, rates, ratio, report, table
 from world_models.config import GAMES, UserError
 from world_models.job.command import run_script
-from world_models.job.machine import set_threads
+from world_models.job.machine import cores, set_threads
+from world_models.job.outputs import check_output
 
 GYMNASIUM, V0, V3, ENVPOOL = "Gymnasium CarRacing-v3", "CarRacing, v0 look", "CarRacing, v3 look", "EnvPool CarRacing-v2"
 
@@ -30,6 +31,7 @@ def main(argv=None):
     parser.add_argument("--steps", type=int, default=1000, help="steps of an episode (default: 1000)")
     parser.add_argument("--episodes", type=int, default=12, help="episodes that an extraction records (default: 12)")
     args = parser.parse_args(argv)
+    check_output("--json", args.json)
     if min(args.runs, args.steps) < 1 or args.episodes < 3:
         raise UserError("the benchmark needs at least 1 run, 1 step and 3 episodes: give more")
     set_threads(1)
@@ -190,7 +192,7 @@ def extraction(args):
 
     The start-up time is excluded: a run of all episodes minus a run of a quarter of them.
     """
-    workers = min(2, len(os.sched_getaffinity(0)))
+    workers = min(2, cores())
     few = max(workers, args.episodes // 4)
 
     def recording(game):

@@ -128,7 +128,8 @@ def read_params(path):
     value = read_json(path)
     try:
         params, score = np.array(value[0], np.float64), value[1] if len(value) > 1 else None
-        good = params.ndim == 1 and params.size and np.isfinite(params).all() and (score is None or np.isfinite(score))
+        good = params.ndim == 1 and params.size and np.isfinite(params).all()
+        good = good and (score is None or isinstance(score, (int, float)) and np.isfinite(score))
     except (TypeError, ValueError, IndexError, KeyError):
         good = False
     if not good:

@@ -1,5 +1,6 @@
 """The scores of a trained agent over fixed seeds, beside those of random policies, and a video of it."""
 
+import os
 import sys
 from functools import partial
 
@@ -12,7 +13,8 @@ from world_models.controller.report import save_histogram, summary, table, write
 from world_models.controller.rollout import DreamWorld, open_world, run_episodes, watch_dreams
 from world_models.env.policies import extraction_policy, play, uniform_policy
 from world_models.env.record import load_episode
-from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
+from world_models.job.outputs import output
+from world_models.job.rundir import Atomic, Stage, digest, origin, read_json, world_keywords, write_json
 from world_models.job.seeds import TEST, VALIDATION, episode_seeds
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_vision
@@ -26,11 +28,12 @@ def evaluate(game, args, pool):
     keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
     world = pool.together(lambda: _open(game, args, keywords))
     settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
-    settings |= {"precision": args.precision}
+    settings |= {"max_steps": args.max_steps, "precision": args.precision}
     settings |= {"decoys": args.decoys} if args.decoys else {}
+    settings["agent"] = pool.together(lambda: _files(game, args))
     if args.world == "dream":
         settings |= {name: getattr(game, f"dream_{name}") for name in ("temperature", "death", "dropout")}
-    with pool.stage(Stage(args.output, "evaluate", settings, args.seed, compare=False)) as stage:
+    with pool.stage(Stage(args.output, "evaluate", settings, args.seed, exclusive=False)) as stage:
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:
             print(table(game, args.world, measured))
@@ -39,6 +42,15 @@ def evaluate(game, args, pool):
             _write(game, args, stage, settings, measured, seeds)
             if args.video:
                 _film(game, args, world, seeds[0])
+
+
+def _files(game, args):
+    """{file: SHA-256} of what makes the agent."""
+    folder = "legacy" if args.legacy else controller_stage(args.run_dir, args.name)
+    controller = None if args.legacy else args.controller
+    paths = [os.path.join(args.run_dir, *names) for names in (("vae", "vae.keras"), ("rnn", "rnn.keras"))]
+    paths.append(controller or os.path.join(args.run_dir, folder, "best.json"))
+    return {path: digest(path) for path in paths if os.path.exists(path)}  # a dream without pictures needs no V
 
 
 def _open(game, args, keywords):
@@ -105,19 +117,44 @@ def _baselines(game):
     return policies
 
 
+def _name(game, args):
+    """The name of the result's files: WORLD-SPLIT, and what was asked for besides."""
+    parts = [args.world, args.split, *filter(None, [args.name]), *(["pretrained"] if args.pretrained else [])]
+    if args.controller and not args.legacy:
+        parts.append(os.path.splitext(os.path.basename(args.controller))[0])
+    return "-".join(parts + args.changes)
+
+
 def _write(game, args, stage, settings, measured, seeds):
     (agent, *baselines) = measured.items()
-    result = {"game": game.name, **settings, "seeds": seeds, **agent[1], "baselines": dict(baselines)}
-    name = "-".join([args.world, args.split] + ([args.name] if args.name else []))
-    files = [stage.path(f"{name}.json")] + ([args.json] if args.json else [])
-    for path in files:
-        write_json(path, result)
+    result = {"game": game.name, **settings, "seed": args.seed, "seeds": seeds, **agent[1], "baselines": dict(baselines)}
+    name = _name(game, args)
+    path = stage.path(f"{name}.json")
+    _keep_other(path, {key: value for key, value in result.items() if key not in {*agent[1], "baselines"}})
+    result |= {"origin": origin()}
+    write_json(path, result)
+    if args.json:
+        with output(args.json) as temporary:
+            write_json(temporary, result)
     with Atomic(stage.path(f"{name}.png")) as temporary:
         save_histogram(temporary, f"{game.name}, {args.world}, {args.episodes} episodes", measured)
     stage.log(
         world=args.world, split=args.split, **{k: agent[1][k] for k in ("mean", "std", "interval")}, episodes=args.episodes
     )
-    print(f"wrote {', '.join(files)} and the histogram {stage.path(name + '.png')}", file=sys.stderr)
+    files = ", ".join([path, *filter(None, [args.json])])
+    print(f"wrote {files} and the histogram {stage.path(name + '.png')}", file=sys.stderr)
+
+
+def _keep_other(path, made_by):
+    """Rename the result in `path`, and its histogram, if it was not made by the agent and the settings `made_by`."""
+    if not os.path.exists(path):
+        return
+    before = read_json(path)
+    if any(before.get(name) != value for name, value in made_by.items()):
+        (base, _), other = os.path.splitext(path), digest(path)[:8]
+        for extension in (".json", ".png"):
+            if os.path.exists(base + extension):
+                os.replace(base + extension, f"{base}-before-{other}{extension}")
 
 
 def _decoded(vae, coded):

@@ -1,19 +1,35 @@
-"""Maps of the rounds of iterate.py: where the recorded episodes went, and where M errs. For games with a `map`."""
+"""Maps of recorded episodes, for games with a `map`: where they went, and for rounds of iterate.py where M errs.
 
+python -m controller.maps GAME RUN_DIR RUN_DIR      prints the share of the map's cells that each run's recordings visit
+python -m controller.rounds RUN_DIR --maps FILE     draws the maps of rounds
+"""
+
+import argparse
 import os
 
 import numpy as np
 
-from world_models.config import UserError
-from world_models.controller.curiosity import Surprise
+from world_models.config import UserError, scaled
 from world_models.env.record import linked_name, list_episodes, load_episode
+from world_models.job.command import Parser, run_script
 from world_models.job.rundir import need
+
+
+def main(argv=None):
+    parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("game", metavar="GAME", help="a game that has a map")
+    parser.add_argument("runs", metavar="RUN_DIR", nargs="+", help="runs with recorded episodes")
+    args = parser.parse_args(argv)
+    game = scaled(args.game)
+    check_map(game)
+    for run_dir in args.runs:
+        print(f"{coverage(game, run_dir):6.1%} of {np.prod(game.map.cells)} cells: {run_dir}, {len(_names(run_dir))} episodes")
 
 
 def check_map(game):
     """Raises UserError where `game` has no map."""
     if game.map is None:
-        raise UserError(f"{game.name} has no map of places to draw: leave out --maps")
+        raise UserError(f"{game.name} has no map of places: choose another game, or leave out --maps")
 
 
 def visits(game, places):
@@ -35,6 +51,8 @@ def draw_maps(game, rounds):
     """
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
+
+    from world_models.controller.curiosity import Surprise
 
     episodes = _episodes(game, rounds[max(rounds)])
     places = {name: game.map.place(episode.obs) for name, episode in episodes.items()}
@@ -72,3 +90,7 @@ def _episodes(game, run_dir):
     """{name: Episode} of a run's recordings."""
     need(run_dir, "record", "config.json", game.name)
     return {name: load_episode(path, game.action_size) for path, name in _names(run_dir).items()}
+
+
+if __name__ == "__main__":
+    run_script(main)

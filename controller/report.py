@@ -4,8 +4,7 @@ import os
 
 import numpy as np
 
-from world_models.config import UserError
-from world_models.job.rundir import Atomic
+from world_models.job.outputs import output
 
 
 def bootstrap_interval(scores, resamples=10_000, confidence=0.95):
@@ -56,32 +55,26 @@ def save_histogram(path, title, measured):
     figure.savefig(path, format="png", dpi=120)
 
 
-def save_figure(figure, out):
-    """Write a matplotlib Figure to `out`, in the format of its extension. Raises UserError where it cannot."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    if os.path.splitext(out)[1].lower()[1:] not in FigureCanvasBase.get_supported_filetypes():
-        raise UserError(f"--out is {out}: give a name that ends in .png, .pdf or .svg")
-    try:
-        with Atomic(out) as temporary:
-            figure.savefig(temporary, dpi=120)
-    except (OSError, RuntimeError) as error:  # the latter from the backend of .pgf, where there is no TeX
-        raise UserError(f"{out} cannot be written ({getattr(error, 'strerror', error)}): choose another --out") from None
+def save_figure(figure, path):
+    """Write a matplotlib Figure to `path`, in the format of its extension, one of PICTURES."""
+    with output(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
-# {extension of a video's file: its codec and quality, for ffmpeg}. A README can show a .webp, and plays it in a loop.
+# Of the endings in job.outputs.VIDEOS: codec and quality for ffmpeg. A README can show a .webp, and plays it in a loop.
+CODECS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 ENLARGED = 4  # a frame's pixel becomes a square of this width
 VIDEOS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 
 
 def write_film(path, pictures, fps):
-    """Write a video of `pictures` (T,H,W,3) uint8, enlarged; H and W: multiples of 4. The ending of `path` is one of VIDEOS."""
+    """Write a video of `pictures` (T,H,W,3) uint8, enlarged; H and W: multiples of 4. Its ending: one of VIDEOS."""
     import imageio_ffmpeg
 
-    codec, options = VIDEOS[os.path.splitext(path)[1]]
+    codec, options = CODECS[os.path.splitext(path)[1].lower()]
     _, height, width, _ = pictures.shape
     size = ENLARGED * width, ENLARGED * height
-    with Atomic(path) as temporary:
+    with output(path) as temporary:
         writer = imageio_ffmpeg.write_frames(temporary, size, fps=fps, codec=codec, quality=None, output_params=options)
         writer.send(None)
         for picture in pictures:

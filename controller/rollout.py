@@ -14,6 +14,8 @@ from world_models.dream.population import Population
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_world_model
 
+NOISE_STEPS = 128  # steps for which an episode's noise is drawn at once
+
 
 def open_world(
     which, run_dir, game, episodes, mode=None, temperature=None, lanes=1, precision="float32", learning=False, **keywords
@@ -145,7 +147,7 @@ class RealWorld:
         waiting = [list(enumerate(seeds))[::-1] for _, seeds in units]
         scores = [np.zeros(len(seeds)) for _, seeds in units]
         steps = [np.zeros(len(seeds), int) for _, seeds in units]
-        noise = np.zeros((rows, max_steps, self.agent.rnn.z_size), np.float32)
+        noise, sources = np.zeros((rows, NOISE_STEPS, self.agent.rnn.z_size), np.float32), [None] * rows
         frames = np.zeros((rows, 64, 64, 3), np.uint8)
         episode, played, begins = np.full(rows, -1), np.zeros(rows, int), np.zeros(rows, np.float32)
         decoys = [None] * rows
@@ -158,7 +160,7 @@ class RealWorld:
             episode[row], seed = waiting[unit].pop() if unit < len(units) and waiting[unit] else (-1, None)
             played[row] = 0
             if seed is not None:
-                noise[row] = np.random.default_rng((seed, 1)).standard_normal((max_steps, self.agent.rnn.z_size), np.float32)
+                sources[row] = np.random.default_rng((seed, 1))
                 frames[row] = self._world(row).reset(seed=seed)[0]
                 begins[row] = 1
                 decoys[row] = self.decoys and self.decoys[seed % len(self.decoys)]
@@ -170,13 +172,16 @@ class RealWorld:
             if begins.any():
                 state = tuple(part * (1 - begins)[:, None] for part in state)
             playing = np.flatnonzero(episode >= 0)
+            for row in playing:
+                if played[row] % NOISE_STEPS == 0:
+                    noise[row] = sources[row].standard_normal(noise.shape[1:], np.float32)
             for row in playing if force else ():
                 forced[row] = force(episode[row], played[row])
             seen = frames if watch is None and not self.decoys else frames.copy()
             for row in playing if self.decoys else ():
                 seen[row] = decoys[row][played[row] % len(decoys[row])]
             z, actions, state = self.agent.step(
-                params, seen, noise[np.arange(rows), played], state, tf.constant(begins), forced
+                params, seen, noise[np.arange(rows), played % NOISE_STEPS], state, tf.constant(begins), forced
             )
             actions = actions.numpy()
             begins[:] = 0

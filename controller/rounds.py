@@ -9,9 +9,10 @@ import os
 import numpy as np
 
 from world_models.config import UserError, scaled
-from world_models.controller.report import VIDEOS, save_figure, write_film
+from world_models.controller.report import save_figure, write_film
 from world_models.job.command import Parser, run_script
 from world_models.job.machine import load_tensorflow
+from world_models.job.outputs import PICTURES, VIDEOS, check_output
 from world_models.job.rundir import read_json, read_rounds
 from world_models.job.seeds import TEST, episode_seeds
 
@@ -33,8 +34,8 @@ def main(argv=None):
         "--rounds", type=int, nargs="+", help="those in the film and the maps (default: the first and the last)"
     )
     args = parser.parse_args(argv)
-    if args.film and os.path.splitext(args.film)[1] not in VIDEOS:
-        raise UserError(f"--film is {args.film}: give a name that ends in {' or '.join(VIDEOS)}")
+    for name, endings in (("out", PICTURES), ("maps", PICTURES), ("film", VIDEOS)):
+        check_output(f"--{name}", getattr(args, name), endings)
     rounds = {run: _rounds(run) for run in args.runs}
     save_figure(draw(rounds), args.out)
     print("\n\n".join(f"{run}\n{table(rows)}" for run, rows in rounds.items()))

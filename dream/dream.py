@@ -7,6 +7,7 @@ found this more stable (`--death drawn` samples it). The last step of a dream is
 """
 
 import math
+import numbers
 
 import numpy as np
 import tensorflow as tf
@@ -24,12 +25,14 @@ class Dream:
     It uses the weights that M has when the Dream is constructed.
     initial_z: (mu, logvar), each (N, Z), of the frames from which dreams start. reward, precision and all that `how` has: those
     of `Kernel`.
-    Raises UserError for a temperature that is not finite and above 0, and as `check_precision` does.
+    Raises UserError for a temperature that is not finite and above 0, for max_steps below 1, and as `check_precision` does.
     """
 
     def __init__(self, rnn, initial_z, temperature, max_steps, reward, precision="float32", **how):
-        if not 0 < temperature < float("inf"):
-            raise UserError(f"the temperature is {temperature}: give a number above 0")
+        if not isinstance(temperature, numbers.Real) or not 0 < temperature < float("inf"):
+            raise UserError(f"the temperature is {temperature!r}: give a number above 0")
+        if not isinstance(max_steps, numbers.Integral) or max_steps < 1:
+            raise UserError(f"max_steps is {max_steps!r}: give a whole number of 1 or more")
         check_precision(precision)
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, float(reward)
         self.initial_z, self.precision, self._how = initial_z, precision, how

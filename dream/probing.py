@@ -35,7 +35,7 @@ def probe(game, args):
         "precision": args.precision,
         **keywords,
     }
-    with Stage(args.run_dir, "probe", settings, args.seed, compare=False) as stage:
+    with Stage(args.run_dir, "probe", settings, args.seed, exclusive=False) as stage:
         _save(stage.path("reconstructions.png"), _reconstructions(game, held_out, vae))
         _save(stage.path("dreams.png"), _pictures(game, dream, vae))
         print(f"{stage.path('reconstructions.png')}: recorded frames, and V's reconstruction below each")

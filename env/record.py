@@ -116,13 +116,25 @@ def linked_name(name, run):
 def link_episodes(paths, folder, run=None):
     """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies.
 
-    run: the name of the run that they were recorded for, which names that have none are given.
+    A file that is there under another name is known by its contents. run: the name of the run that they were recorded for,
+    which names that have none are given.
     """
+    there = {_contents(path) for path in list_episodes(folder)}
     for path in paths:
         name = os.path.basename(path)
         target = os.path.join(folder, name if run is None else linked_name(name, run))
-        if not os.path.exists(target):
+        if not os.path.exists(target) and (contents := _contents(path)) not in there:
             link_file(path, target)
+            there.add(contents)
+
+
+def _contents(path):
+    """What tells apart files of recorded episodes: the checksums of their arrays, or the path of one that cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist()))
+    except (OSError, zipfile.BadZipFile):
+        return path
 
 
 def link_file(path, target):

@@ -6,13 +6,8 @@ import sys
 from dataclasses import fields, replace
 
 from world_models import config
-from world_models.config import SCALES, Game, UserError, scaled
+from world_models.config import SCALES, Game, UserError, option, scaled
 from world_models.job.machine import PRECISIONS
-
-
-def _option(f):
-    """The option of the field `f`, such as --sigma-init."""
-    return "--" + (f.metadata["option"] or f.name.removeprefix(f.metadata["stage"] + "_").replace("_", "-"))
 
 
 def as_options(game, *stages):
@@ -20,8 +15,8 @@ def as_options(game, *stages):
     words = []
     for f in fields(Game):
         if f.metadata.get("stage") in stages:
-            value, option = getattr(game, f.name), _option(f)
-            words += [option if value else "--no-" + option[2:]] if f.type is bool else [option, str(value)]
+            value, flag = getattr(game, f.name), option(f)
+            words += [flag if value else "--no-" + flag[2:]] if f.type is bool else [flag, str(value)]
     return words
 
 
@@ -62,7 +57,7 @@ class CommandLine:
             self.add(flag, *self._aliases(flag), dest=f.name, help=f"{f.metadata['help']} (published: {values})", **kind)
 
     def _flag(self, f):
-        return "--" + f.name.replace("_", "-") if self.rounds else _option(f)
+        return "--" + f.name.replace("_", "-") if self.rounds else option(f)
 
     def add_world_options(self):
         """The games' `options` of the real world. `job.rundir.world_keywords` turns them into keywords of the environment."""

@@ -44,6 +44,11 @@ def fast_precision(cpuinfo="/proc/cpuinfo"):
     return "bfloat16" if fast else "float32"
 
 
+def cores():
+    """How many cores this process may use. Only Linux can say; elsewhere it is how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def set_threads(count):
     """Let TensorFlow, OpenCV and NumPy's BLAS use `count` threads. For the first two this works only before they are loaded."""
     blas = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"

@@ -3,6 +3,7 @@
 runs/GAME/record/  vae/  series/  rnn/  probe/  controller/  evaluate/
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -14,10 +15,11 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import fields
 
 from tqdm import tqdm
 
-from world_models.config import UserError
+from world_models.config import Game, UserError, option
 from world_models.job.machine import PRECISIONS, check_precision, fast_precision
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -32,10 +34,12 @@ THEN = {
     "rnn_dropout": 0.0,
     "dream_death": "cut",
     "dream_dropout": 0.0,
+    "vae_channels": 32,
     "vae_min_gain": 0.0,
     "vae_from_mean": False,
     "played_by": None,
 }
+OPTIONS = {f.name: f"{option(f)} " for f in fields(Game) if f.metadata}
 # The command that makes each stage's output, for the message where it is missing.
 COMMANDS = {
     "record": "python extract.py {game}",
@@ -93,16 +97,17 @@ class Stage:
     """`with Stage(run_dir, "vae", settings, seed) as stage:` opens the stage's folder for writing, and locks it.
 
     settings: {name: value} of all that decides the outputs. They are written to config.json, with the seed, the command, the
-    versions of the packages and the git commit. When the stage is opened again, they are compared, unless `compare` is false.
+    versions of the packages and the git commit. When the stage is opened again, they are compared. Without `exclusive` they are
+    not, and the folder is not locked: for stages whose outputs are independent of each other.
 
     Raises UserError where the folder cannot be written, where another process has locked it, or where its outputs were made
     with other settings.
     """
 
-    def __init__(self, run_dir, name, settings, seed, compare=True):
+    def __init__(self, run_dir, name, settings, seed, exclusive=True):
         self.dir = os.path.join(run_dir, name)
         self.settings = {**settings, "seed": seed}
-        self._compare, self._summary = compare, None
+        self._exclusive, self._summary = exclusive, None
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
@@ -110,19 +115,19 @@ class Stage:
     def __enter__(self):
         try:
             os.makedirs(self.dir, exist_ok=True)
-            self._lock = open(self.path(".lock"), "a")
+            lock = open(self.path(".lock"), "a") if self._exclusive else contextlib.nullcontext()
         except OSError as error:
             raise UserError(f"{self.dir} cannot be written ({error.strerror}): choose another --run-dir") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UserError(f"{self.dir} is in use by another process: wait for it, or choose another --run-dir") from None
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock)  # closing the file unlocks it
+            if self._exclusive:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    who = "is in use by another process: wait for it, or choose another --run-dir"
+                    raise UserError(f"{self.dir} {who}") from None
             self._write_config()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._unlock = stack.pop_all().close
         self._began = time.time()
         return self
 
@@ -130,32 +135,24 @@ class Stage:
         if kind is None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             self.log(stage_seconds=round(time.time() - self._began, 1), peak_memory_mib=peak)
-        self._lock.close()  # this unlocks it
+        self._unlock()
 
     def _write_config(self):
         path = self.path("config.json")
         settings = json.loads(json.dumps(self.settings))  # tuples become lists, as they will be when read
-        if self._compare and os.path.exists(path):
+        if self._exclusive and os.path.exists(path):
             before = read_json(path).get("settings", {})
             before = {
                 name: settings[name] if then is None else then for name, then in THEN.items() if name in settings
             } | before
             for name in sorted(settings.keys() | before.keys()):
                 if name not in EXTENDABLE and settings.get(name) != before.get(name):
+                    flag = OPTIONS.get(name, f"{name}=")
                     raise UserError(
-                        f"{self.dir} was made with {name}={before.get(name)}, not {settings.get(name)}: "
+                        f"{self.dir} was made with {flag}{before.get(name)}, not {settings.get(name)}: "
                         "use the same settings, choose another --run-dir, or remove that folder"
                     )
-        write_json(
-            path,
-            {
-                "settings": settings,
-                "command": _command(),
-                "versions": {name: _version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
-                "git_commit": _git_commit(),
-            },
-            indent=1,
-        )
+        write_json(path, {"settings": settings, **origin()}, indent=1)
 
     def log(self, **row):
         """Append a row to log.jsonl; `time` is in seconds since 1970."""
@@ -272,6 +269,12 @@ def _version(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def origin():
+    """{"command", "versions", "git_commit"}: what makes an output, besides its settings."""
+    versions = {name: _version(name) for name in PACKAGES} | {"python": sys.version.split()[0]}
+    return {"command": _command(), "versions": versions, "git_commit": _git_commit()}
 
 
 def _command():

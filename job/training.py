@@ -4,10 +4,10 @@ import glob
 import math
 import os
 
-import keras
 import tensorflow as tf
 
 from world_models.config import UserError
+from world_models.job.deep import keras
 from world_models.job.rundir import Atomic
 
 

@@ -14,10 +14,12 @@ import time
 import traceback
 
 from world_models.config import UserError
+from world_models.job.machine import cores
 
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
-# Environment variables set by launchers: MPICH's and Intel's Hydra, Open MPI and PRRTE, Slurm's srun.
-_LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_STEP_ID")
+# Environment variables set by launchers: MPICH's and Intel's Hydra, Open MPI and PRRTE. Slurm's srun may set none of them.
+_LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+_STARTED = "WORLD_MODELS_STARTED"  # set by `start` for the ranks that it starts
 
 
 class Pool:
@@ -103,6 +105,7 @@ class Pool:
         return results
 
 
+_script = False  # whether this process is a script, which can be started again under mpirun
 shared = None  # the Pool that scripts use which another script runs in its own process
 
 
@@ -120,30 +123,38 @@ def start(num_worker, units, what):
 
     In a script that another one runs in its own process, the Pool is `shared`. Under mpirun it is mpirun's ranks. Otherwise,
     and if more than one worker is wanted, this runs the script again under mpirun, and then ends this process with that exit
-    status.
-    Raises UserError where there are more workers than pieces of work.
+    status. A `main` that is called from Python, and not by `run_script`, has one worker.
+    Raises UserError where there are more workers than pieces of work, and for more than one where there can be only one.
     """
     if shared:
         return shared
-    wanted = num_worker
-    if not any(name in os.environ for name in _LAUNCHED):
-        cores = len(os.sched_getaffinity(0))
-        if num_worker is not None and num_worker < 1:
-            raise UserError(f"--num_worker is {num_worker}: give 1 or more")
+    if num_worker is not None and num_worker < 1:
+        raise UserError(f"--num_worker is {num_worker}: give 1 or more")
+    if not _launched():
         if num_worker is not None:
             _check_work(num_worker, units, what)
-        wanted = min(cores, units, num_worker or cores)
+        available = cores() if _script else 1
+        wanted = min(available, units, num_worker or available)
         if num_worker is not None and wanted < num_worker:
-            print(f"{num_worker} workers on {cores} cores: starting {wanted}", file=sys.stderr)
+            if not _script:
+                raise UserError(f"--num_worker is {num_worker}, but called from Python there is one: run the script, or pass 1")
+            print(f"{num_worker} workers on {available} cores: starting {wanted}", file=sys.stderr)
         if wanted > 1:
             command = ["mpirun", "-n", str(wanted), sys.executable, *sys.argv]
             try:
-                sys.exit(subprocess.run(command).returncode)
+                sys.exit(subprocess.run(command, env={**os.environ, _STARTED: "1"}).returncode)
             except FileNotFoundError:
                 raise UserError("there is no mpirun on the PATH: run `make install`, or pass -n 1") from None
     pool = Pool()
+    if num_worker not in (None, pool.size) and pool.rank == 0 and _STARTED not in os.environ:
+        print(f"--num_worker is {num_worker}, but the launcher has started {pool.size}: these do the work", file=sys.stderr)
     _check_work(pool.size, units, what)
     return pool
+
+
+def _launched():
+    """Whether a launcher has started this process as one of its ranks. A Slurm step of one task may be a user's shell."""
+    return any(name in os.environ for name in _LAUNCHED) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def _check_work(workers, units, what):
@@ -153,10 +164,12 @@ def _check_work(workers, units, what):
 
 def run_script(main):
     """As job.command.run_script, for scripts under MPI. All ranks raise a UserError; rank 0 alone prints it."""
+    global _script
+    _script = True
     try:
         main()
     except UserError as error:
-        rank = next((os.environ[name] for name in _LAUNCHED[:3] if name in os.environ), "0")
+        rank = next((os.environ[name] for name in _LAUNCHED if name in os.environ), "0")
         if rank == "0":
             print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,7 +13,7 @@ from functools import partial
 
 from world_models.config import GAMES, UserError
 from world_models.job.command import CommandLine, run_script
-from world_models.job.machine import load_tensorflow
+from world_models.job.machine import cores, load_tensorflow
 from world_models.job.rundir import Atomic, Stage, digest, read_json, settings_in
 from world_models.original.arrays import read_arrays
 from world_models.original.export import export_run
@@ -35,7 +35,7 @@ def main(argv=None):
     check_legacy_options(args)
     if bool(args.legacy) == bool(args.export):
         raise UserError("give --legacy DIR to read a folder of the original, or --export DIR to write one")
-    load_tensorflow(os.cpu_count())
+    load_tensorflow(cores())
     if args.export:
         report = export_run(game, args.run_dir, args.export)
     else:

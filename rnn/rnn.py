@@ -4,12 +4,12 @@ Architecture as in the article's appendix "Mixture Density Network + Recurrent N
 rnn/rnn.py and doomrnn.py: each latent dimension has a separate mixture, and log_std is not clamped.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from world_models.config import UserError
+from world_models.job.deep import keras
 from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from world_models.rnn.head import Head
 from world_models.rnn.lstm import lstm_sequence

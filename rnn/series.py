@@ -16,7 +16,7 @@ import os
 
 from world_models.config import UserError
 from world_models.job.command import CommandLine, run_script
-from world_models.job.machine import load_tensorflow
+from world_models.job.machine import cores, load_tensorflow
 from world_models.job.rundir import need, settle_precision
 from world_models.original.series import made_here
 
@@ -29,7 +29,7 @@ def main(argv=None):
         metavar="RUN_DIR",
         help="copy from this run's series the episodes that the same V has already encoded",
     )
-    command.add("--threads", type=int, default=os.cpu_count(), help="TensorFlow's threads (default: all cores)")
+    command.add("--threads", type=int, default=cores(), help="TensorFlow's threads (default: all cores)")
     command.add_precision_option("arithmetic of V's layers")
     game, args = command.parse(argv)
     settle_precision(args, "series")

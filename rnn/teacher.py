@@ -1,8 +1,8 @@
 """The training of M with Keras: the published loss, the LSTM state that is carried between chunks, and the metrics."""
 
-import keras
 import tensorflow as tf
 
+from world_models.job.deep import keras
 from world_models.rnn.likelihood import negative_log_likelihood
 
 # Parts that a batch's rows are split into, each with a separate loop: one step's product runs poorly on two cores.

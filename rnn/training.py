@@ -4,11 +4,11 @@ import os
 import time
 import zlib
 
-import keras
 import numpy as np
 
 from world_models.config import UserError, stage_settings
 from world_models.env.record import in_a_pass, split
+from world_models.job.deep import keras
 from world_models.job.rundir import Atomic, Progress, Stage, digest, start_settings
 from world_models.job.training import Checkpoints, Watch, record
 from world_models.rnn.batches import Series, episode_streams, streams, whole_episodes

@@ -38,14 +38,16 @@ def needs_released(path, where):
     )
 
 
-def run_script(*arguments, ranks=0, check=True, environment=None):
+def run_script(*arguments, ranks=0, check=True, environment=None, folder=ROOT):
     """Run `python ARGUMENTS`, under `mpirun -n RANKS` where ranks is given. Returns the finished process, its output as text.
 
-    environment: additional environment variables.
+    environment: additional environment variables. folder: where it is run.
     """
     launcher = ["mpirun", "-n", str(ranks)] if ranks else []
     command = [*launcher, sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT | (environment or {}), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT | (environment or {}), capture_output=True, text=True, timeout=300
+    )
     if check and done.returncode != 0:
         raise AssertionError(f"{command} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return done

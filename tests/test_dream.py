@@ -162,10 +162,16 @@ def test_picture_of_a_dream_is_what_the_decoder_makes(car_run):
     np.testing.assert_allclose(environment.render(), expected * 255, atol=0.51)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), "hot"])
 def test_temperature_must_be_above_zero(doom_run, temperature):
     with pytest.raises(UserError, match="temperature"):
         _environment("doom", doom_run, temperature=temperature)
+
+
+@pytest.mark.parametrize("max_steps", [0, -5, 1.5])
+def test_a_dream_has_a_step(doom_run, max_steps):
+    with pytest.raises(UserError, match="max_steps is"):
+        _environment("doom", doom_run, max_steps=max_steps)
 
 
 def test_wrong_action_is_refused(doom_run):

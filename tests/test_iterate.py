@@ -14,7 +14,7 @@ from PIL import Image
 
 import iterate
 from config import GAMES, UserError
-from controller import rounds
+from controller import maps, rounds
 from controller.maps import coverage
 from env.pendulum import Pendulum, angle_and_speed
 from env.record import in_a_pass, linked_name
@@ -121,11 +121,11 @@ def test_impossible_rounds_are_refused(arguments, sentence):
 
 
 def test_rounds_are_told_drawn_and_filmed(two_rounds, tmp_path, capsys):
-    picture, film, maps = (str(tmp_path / name) for name in ("rounds.png", "rounds.webp", "maps.png"))
-    rounds.main([str(two_rounds), "--out", picture, "--film", film, "--maps", maps])
+    picture, film, map_ = (str(tmp_path / name) for name in ("rounds.png", "rounds.webp", "maps.png"))
+    rounds.main([str(two_rounds), "--out", picture, "--film", film, "--maps", map_])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(two_rounds) and [line.split()[:2] for line in lines[2:]] == [["1", "560"], ["2", "1520"]]
-    for path in (picture, maps):
+    for path in (picture, map_):
         with open(path, "rb") as file:
             assert file.read(4) == b"\x89PNG"
     with Image.open(film) as moving:
@@ -149,12 +149,17 @@ def test_a_run_without_rounds_is_said(tmp_path):
         rounds.main([str(tmp_path), "--out", str(tmp_path / "rounds.png")])
 
 
-def test_a_map_has_all_that_was_visited_up_to_its_round(two_rounds):
+def test_a_map_has_all_that_was_visited_up_to_its_round(two_rounds, capsys):
     folder = two_rounds / "rounds"
     seen = [coverage(GAMES["pendulum"], str(folder / name)) for name in ("01", "02")]
     assert 0 < seen[0] < seen[1] < 1
     cells = 24 * 16
     assert round(seen[0] * cells) == pytest.approx(seen[0] * cells)
+    maps.main(["pendulum", *(str(folder / name) for name in ("01", "02"))])
+    lines = capsys.readouterr().out.splitlines()
+    assert [float(line.split("%")[0]) for line in lines] == [pytest.approx(100 * share, abs=0.06) for share in seen]
+    with pytest.raises(UserError, match="carracing has no map"):
+        maps.main(["carracing", str(folder)])
 
 
 def test_the_angle_is_read_from_the_picture():

@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 
 import matplotlib.image
 import numpy as np
 import PIL.Image
 import pytest
-from conftest import run_script
+from conftest import ROOT, run_script
 
 import evaluate
 import extract
@@ -19,6 +20,7 @@ import vae.train
 from config import UserError, scaled
 from controller.rollout import open_world
 from env.record import list_episodes, load_episode
+from job.rundir import Stage, digest
 
 GAMES = ["carracing", "doom"]
 
@@ -35,7 +37,7 @@ def run(request, tmp_path_factory):
     return game, folder
 
 
-def _score(run, *more, name="real-test"):
+def _score(run, *more, name="real-test-max-steps-30"):
     game, folder = run
     evaluate.main([game, "--run-dir", folder, "-n", "1", "--max-steps", "30", *map(str, more)])
     with open(os.path.join(folder, "evaluate", f"{name}.json")) as file:
@@ -114,13 +116,13 @@ def test_evaluation_tells_the_scores_of_episodes(run, scored):
     assert scored["interval"][0] <= scored["mean"] <= scored["interval"][1]
     blind = {"blind, walking from wall to wall"} if run[0] == "doom" else set()
     assert set(scored["baselines"]) == {"random, as published to record", "random, fresh action each step"} | blind
-    with open(os.path.join(run[1], "evaluate", "real-test.png"), "rb") as file:
+    with open(os.path.join(run[1], "evaluate", "real-test-max-steps-30.png"), "rb") as file:
         assert file.read(4) == b"\x89PNG"
 
 
 def test_validation_has_other_seeds_and_a_scale_its_own_random_policy(run, scored):
     options = ("--episodes", 3, "--split", "validation", "--baseline", "--scale", "quick")
-    result = _score(run, *options, name="real-validation")
+    result = _score(run, *options, name="real-validation-max-steps-30")
     assert len(result["seeds"]) == 3 and not set(result["seeds"]) & set(scored["seeds"])
     recorded_otherwise = result["baselines"].keys() - scored["baselines"]
     assert recorded_otherwise == ({"random, as recorded at this scale"} if run[0] == "doom" else set())
@@ -135,7 +137,8 @@ def test_two_workers_score_the_same(run, tmp_path, capsys):
     for told in (capsys.readouterr().out, answer.stdout):
         assert told.count("this agent") == 1
     one, two = (json.loads((tmp_path / f"{ranks}.json").read_text()) for ranks in (1, 2))
-    assert one == two and len(one["scores"]) == 18
+    commands = [result.pop("origin")["command"] for result in (one, two)]
+    assert one == two and len(one["scores"]) == 18 and commands[1][0] == "evaluate.py"
 
 
 def _film(path):
@@ -161,7 +164,7 @@ def test_fewer_episodes_are_the_first_and_video_for_a_readme_is_a_picture_that_m
         assert (*film.size, film.n_frames, film.info["loop"]) == (512, 256, result["steps"][0], 0)
 
 
-@pytest.mark.parametrize("name, sentence", [("drive.avi", "ends in .mp4 or .webp"), ("there.mp4", "is a folder")])
+@pytest.mark.parametrize("name, sentence", [("drive.avi", "ends in .mp4 or .webp"), ("there.mp4", "there.mp4, a folder")])
 def test_video_that_cannot_be_written_is_refused_before_anything_is_played(run, tmp_path, name, sentence):
     (tmp_path / "there.mp4").mkdir()
     with pytest.raises(UserError, match=sentence):
@@ -174,7 +177,7 @@ def test_agent_dreams_and_the_dream_is_filmed(run, tmp_path):
         [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--episodes", "3", "--max-steps", "80"]
         + ["--video", str(tmp_path / "dream.mp4")]
     )
-    with open(os.path.join(folder, "evaluate", "dream-test.json")) as file:
+    with open(os.path.join(folder, "evaluate", "dream-test-max-steps-80.json")) as file:
         result = json.load(file)
     assert result["temperature"] == {"carracing": 0.7, "doom": 1.15}[game]
     assert _film(tmp_path / "dream.mp4") == (256, 256, result["steps"][0])
@@ -285,6 +288,21 @@ def test_a_second_round_has_the_episodes_of_the_first(run, tmp_path):
         extract.main([*command, str(tmp_path / "none")])
 
 
+def test_an_episode_that_is_there_is_not_linked_under_another_name(run, tmp_path):
+    """Two runs with the same episodes: a copy could be in the training and in the held-out part."""
+    game, folder = run
+    shutil.copytree(os.path.join(folder, "record"), tmp_path / "copy" / "record")
+    command = [game, "--scale", "smoke", "--run-dir", str(tmp_path / "both"), "-n", "1", "--episodes", "1", "--with"]
+    extract.main([*command, folder, str(tmp_path / "copy")])
+    assert len(list_episodes(tmp_path / "both" / "record")) == 1 + scaled(game, "smoke").record_episodes
+
+
+def test_scripts_find_the_pretrained_agents_from_any_folder(tmp_path):
+    command = [ROOT / "evaluate.py", "carracing", "--pretrained", "--episodes", "1", "--max-steps", "3", "-n", "1"]
+    assert "this agent" in run_script(*command, folder=tmp_path).stdout
+    assert (tmp_path / "runs" / "carracing" / "evaluate" / "real-test-pretrained-max-steps-3.json").exists()
+
+
 def test_several_searches_share_v_and_m(run):
     """A second, named search at another temperature, and the means of the first."""
     game, folder = run
@@ -298,18 +316,47 @@ def test_several_searches_share_v_and_m(run):
         assert evaluate._parse([*dream, *options])[0].dream_temperature == temperature
     if game == "doom":  # V's decoder, which scores a car's dream, takes seconds
         evaluate.main([*dream, *options])
-        with open(os.path.join(folder, "evaluate", "dream-test-cold.json")) as file:
+        with open(os.path.join(folder, "evaluate", "dream-test-cold-temperature-0.9-max-steps-80.json")) as file:
             assert json.load(file)["temperature"] == temperature
-    named = _score(run, "--episodes", 3, "--name", "cold", name="real-test-cold")
+    named = _score(run, "--episodes", 3, "--name", "cold", name="real-test-cold-max-steps-30")
     mean = os.path.join(folder, "controller-cold", "mean-000002.json")
     with open(mean) as file:
         assert json.load(file) == [params, score]  # the only one that was evaluated
-    assert _score(run, "--episodes", 3, "--controller", mean)["scores"] == named["scores"]
+    by_file = _score(run, "--episodes", 3, "--controller", mean, name="real-test-mean-000002-max-steps-30")
+    assert by_file["scores"] == named["scores"] and by_file["agent"][mean] == digest(mean)
     with pytest.raises(UserError, match="train.py .* --run-dir .* --name warm"):
         evaluate.main([*dream, "--name", "warm"])
     for wrong in (["--name", "../x"], ["--name", "cold", "--controller", mean]):
         with pytest.raises(UserError, match="--name"):
             evaluate.main([*dream, *wrong])
+
+
+def test_results_say_whose_they_are_and_outlive_others(run, tmp_path):
+    """Those of another agent under the same name, and of another setting; and two evaluations may run at once."""
+    game, folder = run
+    results = tmp_path / "evaluate"
+    for stage in ("vae", "rnn", "controller"):
+        shutil.copytree(os.path.join(folder, stage), tmp_path / stage)
+    command = [game, "--run-dir", str(tmp_path), "-n", "1", "--episodes", "1", "--max-steps", "5"]
+    evaluate.main(command)
+    evaluate.main(command)  # the same again
+    first = json.loads((results / "real-test-max-steps-5.json").read_text())
+    assert first["agent"][str(tmp_path / "controller" / "best.json")] == digest(str(tmp_path / "controller" / "best.json"))
+    assert first["max_steps"] == 5 and first["origin"]["versions"]["tensorflow"]
+    params, score = json.loads((tmp_path / "controller" / "best.json").read_text())
+    (tmp_path / "controller" / "best.json").write_text(json.dumps([[x + 1 for x in params], score]))
+    with Stage(str(tmp_path), "evaluate", {}, 0, exclusive=False):
+        evaluate.main(command)
+    names = {path.name for path in results.glob("*.json")} - {"config.json"}
+    (kept,) = names - {"real-test-max-steps-5.json"}
+    assert json.loads((results / kept).read_text()) == first and (results / kept).with_suffix(".png").exists()
+    evaluate.main([*command, "--max-steps", "6"])
+    evaluate.main([*command, "--split", "validation"])
+    more = {path.name for path in results.glob("*.json")} - {"config.json"} - names
+    assert more == {"real-test-max-steps-6.json", "real-validation-max-steps-5.json"}
+    if game == "carracing":
+        evaluate.main([*command, "--look", "v3"])
+        assert (results / "real-test-look-v3-max-steps-5.json").exists()
 
 
 def test_missing_stages_name_their_commands(tmp_path):
@@ -338,7 +385,7 @@ def test_bad_options_of_the_evaluation_are_named(option):
 
 def test_recording_with_other_settings_is_refused(run):
     game, folder = run
-    with pytest.raises(UserError, match="record_max_steps"):
+    with pytest.raises(UserError, match=r"--max-steps \d+, not 33"):
         extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--max-steps", "33"])
     with pytest.raises(UserError, match="seed=0, not 4"):
         extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--seed", "4"])
@@ -351,7 +398,9 @@ def test_broken_controller_is_named(run, tmp_path):
         for name in os.listdir(os.path.join(folder, stage)):
             if name != "best.json":
                 (tmp_path / stage / name).symlink_to(os.path.join(folder, stage, name))
-    for content in ("[[NaN, 1.0], 3]", "[[1, 2", "7", '["ab", 3]'):
+    with open(os.path.join(folder, "controller", "hist.json")) as file:
+        history = file.read()
+    for content in ("[[NaN, 1.0], 3]", "[[1, 2", "7", '["ab", 3]', history):
         (tmp_path / "controller" / "best.json").write_text(content)
         with pytest.raises(UserError, match="best.json"):
             evaluate.main([game, "--run-dir", str(tmp_path), "-n", "1"])

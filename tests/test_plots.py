@@ -189,12 +189,13 @@ def test_a_file_that_is_no_history_is_one_sentence_and_no_picture(tmp_path, cont
     [
         ("picture", "give a name that ends in .png"),
         ("picture.json", "give a name that ends in .png"),
-        ("no/such/picture.png", "No such file or directory"),
-        ("folder.png", "Is a directory"),
+        ("folder.png", "folder.png, a folder"),
+        ("folder.png/picture/x.png", "picture/x.png, which cannot be written"),
     ],
 )
 def test_a_picture_that_cannot_be_written_leaves_nothing(run, tmp_path, out, sentence):
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder.png" / "picture").touch()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=sentence):
         compare([str(run / "hist.json")], str(tmp_path / out))

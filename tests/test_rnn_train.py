@@ -338,7 +338,10 @@ def test_stopped_training_ends_with_the_same_weights(run, tmp_path, capsys):
         train(run, stopped, "--epochs", "1")
     train(run, stopped)
     assert all((x == y).all() for x, y in zip(a, load_rnn(str(stopped / "rnn" / "rnn.keras")).get_weights(), strict=True))
-    with pytest.raises(UserError, match="rnn_learning_rate=0.001, not 0.1"):
+    checkpoint = next((stopped / "rnn").glob("checkpoint-*.weights.h5"))
+    with pytest.raises(UserError, match="is a checkpoint, which goes on where it is: give the .keras file"):
+        train(run, copy_of(run, tmp_path / "other", "vae", "series"), "--start", str(checkpoint))
+    with pytest.raises(UserError, match="--learning-rate 0.001, not 0.1"):
         train(run, stopped, "--learning-rate", "0.1")
 
 

@@ -169,7 +169,7 @@ STAGES = ["extract.py", "-m vae.train", "-m rnn.series", "-m rnn.train", "probe.
 @pytest.mark.parametrize("game", GAMES)
 def test_make_run_goes_through_all_stages(game, scale):
     lines = [line for line in make("-n", "run", f"GAME={game}", f"SCALE={scale}").stdout.splitlines() if "--run-dir" in line]
-    arguments = f" {game} --scale {scale} --run-dir runs/{game} --seed 0"
+    arguments = f' {game} --scale {scale} --run-dir "runs/{game}" --seed 0'
     assert [line.split(arguments)[0] for line in lines] == [f"python {stage}" for stage in STAGES]
 
 

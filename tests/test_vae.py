@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import OTHER_PRECISION, needs_bfloat16
+from conftest import OTHER_PRECISION, needs_bfloat16, run_script
 
 from config import UserError
 from env.record import BadEpisode, episode_path, save_episode
@@ -391,3 +391,18 @@ def test_what_cannot_be_trained_on_is_said(tmp_path, recorded):
     with pytest.raises(UserError, match="the loss became"):
         train(tmp_path, "--learning-rate", "1e30")
     assert not os.path.exists(tmp_path / "vae" / "vae.keras")
+
+
+def test_the_users_keras_settings_are_set_aside_and_said(tmp_path):
+    """A backend, channels first and float16: V and M would not be what they are."""
+    (tmp_path / "keras.json").write_text(json.dumps({"floatx": "float16", "image_data_format": "channels_first"}))
+    program = """
+import numpy as np
+from vae.vae import ConvVAE
+mu, _ = ConvVAE(4).encode(np.zeros((2, 64, 64, 3), np.uint8))
+print(mu.shape, mu.dtype.name)
+"""
+    done = run_script("-c", program, environment={"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"})
+    assert done.stdout == "(2, 4) float32\n"
+    said = "Keras is set to jax, float16, channels_first; this project uses the backend tensorflow, float32 and channels_last"
+    assert said in done.stderr

@@ -1,10 +1,14 @@
-"""The pool of workers under a real mpirun: the order of results, and how errors end a job."""
+"""The pool of workers under a real mpirun, how errors end a job, and the files that a user names."""
+
+import os
+import threading
 
 import pytest
 from conftest import ROOT, run_script
 
 from config import UserError
 from job import workers
+from job.outputs import check_output, output
 
 PROGRAM = """
 import sys
@@ -61,3 +65,76 @@ def test_scripts_start_themselves_under_mpirun(tmp_path):
 def test_number_of_workers_must_make_sense(count):
     with pytest.raises(UserError, match="num_worker"):
         workers.start(count, 4, "candidates")
+
+
+RECORD = "extract.py", "carracing", "--scale", "smoke", "--max-steps", "5", "--run-dir"
+
+
+def test_a_shell_in_a_slurm_step_is_no_rank(tmp_path):
+    environment = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    assert "2 workers" in run_script(*RECORD, tmp_path, "-n", "2", environment=environment).stderr
+
+
+def test_another_number_of_workers_than_the_launchers_is_not_ignored_silently(tmp_path):
+    told = run_script(*RECORD, tmp_path, "-n", "2", ranks=1).stderr
+    assert "--num_worker is 2, but the launcher has started 1: these do the work" in told
+    assert "1 workers: episodes" in told
+
+
+def test_main_called_from_python_has_one_worker(tmp_path):
+    """It would otherwise start what it was called from, a notebook's kernel for one, under mpirun."""
+    program = "import sys; sys.argv = ['kernel']; import extract; extract.main({})"
+    command = ["carracing", "--scale", "smoke", "--max-steps", "5", "--run-dir", str(tmp_path)]
+    assert "1 workers: episodes" in run_script("-c", program.format(command)).stderr
+    refused = run_script("-c", program.format([*command, "-n", "2"]), check=False)
+    assert "called from Python there is one" in refused.stderr
+
+
+def test_systems_that_do_not_tell_the_cores_of_a_process(tmp_path):
+    """macOS has no os.sched_getaffinity."""
+    program = (
+        "import os, runpy, sys; del os.sched_getaffinity; sys.argv = {!r}; runpy.run_path('extract.py', run_name='__main__')"
+    )
+    run_script("-c", program.format([*RECORD, str(tmp_path), "-n", "1"]))
+    assert len(list((tmp_path / "record").glob("*.npz"))) == 4
+
+
+def test_a_link_a_pipe_and_a_device_stay_what_they_are(tmp_path):
+    target, link, fifo, device = (tmp_path / name for name in ("target.json", "link.json", "pipe.json", "null.json"))
+    link.symlink_to(target)
+    os.mkfifo(fifo)
+    device.symlink_to("/dev/null")
+    read = threading.Thread(target=lambda: told.append(fifo.read_text()))
+    told = []
+    read.start()
+    for path in (link, fifo, device):
+        check_output("--json", str(path))
+        with output(str(path)) as temporary, open(temporary, "w") as file:
+            file.write("result")
+    read.join(10)
+    assert link.is_symlink() and target.read_text() == "result" and told == ["result"]
+    assert fifo.is_fifo() and os.path.realpath(device) == "/dev/null" and not os.path.isfile("/dev/null")
+
+
+@pytest.mark.parametrize(
+    "path, sentence",
+    [
+        (".", "a folder"),
+        ("/proc/x.json", "cannot be written"),
+        ("/dev/fd/999/x.json", "cannot be written"),
+        ("x.gif", "ends in"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused(path, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_output("--json", path, (".json",) if "." in path[1:] else ())
+
+
+def test_an_output_that_fails_leaves_what_there_was(tmp_path):
+    path = tmp_path / "kept.json"
+    path.write_text("kept")
+    with pytest.raises(ZeroDivisionError), output(str(path)) as temporary:
+        with open(temporary, "w") as file:
+            file.write("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "kept" and os.listdir(tmp_path) == ["kept.json"]

@@ -5,8 +5,9 @@ In training, a kernel of even size is applied with stride 1 and half the size to
 layers are Keras's, bit for bit. Files name a layer after its class, so two classes have the names of Keras's.
 """
 
-import keras
 import tensorflow as tf
+
+from world_models.job.deep import keras
 
 
 @keras.saving.register_keras_serializable("world_models")

@@ -3,11 +3,11 @@
 import os
 import time
 
-import keras
 import numpy as np
 
 from world_models.config import UserError, stage_settings
 from world_models.env.record import split
+from world_models.job.deep import keras
 from world_models.job.rundir import Atomic, Progress, Stage, read_log, start_settings
 from world_models.job.training import Adam, Checkpoints, Watch, record
 from world_models.vae.frames import FrameStream, fingerprint, held_out_frames, recorded, shards
@@ -46,7 +46,7 @@ def train(game, args):
 def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     """Train from the last checkpoint. `paths` and `lengths` belong to the training episodes, `held_out` are paths too."""
     keras.utils.set_random_seed(args.seed)  # for the initial weights
-    model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision)
+    model = ConvVAE(game.z_size, game.vae_kl_tolerance, args.seed, args.precision, game.vae_channels)
     if args.start:
         begin_with(model, args.start)
     elif game.vae_from_mean and not checkpoints.done:

@@ -3,11 +3,11 @@
 Architecture and loss are those of the article's appendix "Variational Autoencoder" and of the original's vae/vae.py.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from world_models.config import UserError
+from world_models.job.deep import keras
 from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from world_models.vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
 
@@ -27,6 +27,7 @@ ORIGINAL_NAMES = tuple(f"{layer} {part}" for layer in ORIGINAL_LAYERS for part i
 class ConvVAE(keras.Model):
     """V with `z_size` latent dimensions: 4,348,547 parameters with 32, 4,446,915 with 64.
 
+    channels: filters of the encoder's first layer; those of the other layers are in proportion to it. The article has 32.
     kl_tolerance: nats for each latent dimension below which the KL term is not penalized. seed: of the noise in training. The
     generator's state is saved with the weights, so a resumed training continues with the same noise.
     precision: "float32" or "bfloat16", of the products in the layers. Weights, loss, inputs and outputs are float32 with both.
@@ -35,22 +36,23 @@ class ConvVAE(keras.Model):
     `fit` takes frames (B,64,64,3) and reports loss, reconstruction and kl, in nats for an image.
     """
 
-    def __init__(self, z_size, kl_tolerance=0.5, seed=0, precision="float32", **keywords):
+    def __init__(self, z_size, kl_tolerance=0.5, seed=0, precision="float32", channels=32, **keywords):
         super().__init__(**keywords)
-        self.z_size, self.kl_tolerance, self.seed = z_size, kl_tolerance, seed
+        self.z_size, self.kl_tolerance, self.seed, self.channels = z_size, kl_tolerance, seed, channels
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
-        self.encoder = _encoder(z_size, policy)
-        self.decoder = _decoder(z_size, policy)
+        self.encoder = _encoder(z_size, channels, policy)
+        self.decoder = _decoder(z_size, channels, policy)
         self.noise = keras.random.SeedGenerator(seed)
         self.trackers = [keras.metrics.Mean(name=name) for name in ("reconstruction", "kl")]
         self.built = True
 
     def get_config(self):
-        return {**super().get_config(), "z_size": self.z_size, "kl_tolerance": self.kl_tolerance, "seed": self.seed}
+        names = ("z_size", "kl_tolerance", "seed", "channels")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def in_precision(self, precision):
         """A copy of this model that computes in `precision`."""
-        copy = type(self)(self.z_size, self.kl_tolerance, self.seed, precision)
+        copy = type(self)(self.z_size, self.kl_tolerance, self.seed, precision, self.channels)
         copy.set_weights(self.get_weights())
         return copy
 
@@ -82,7 +84,8 @@ class ConvVAE(keras.Model):
     def from_json(cls, path):
         """The model in an original's vae.json; z_size follows from the shapes. Raises UserError as `load_json` does."""
         arrays = read_arrays(path, ORIGINAL_NAMES)
-        model = cls(arrays[ORIGINAL_NAMES.index("enc_fc_mu bias")].size)
+        sizes = {name: arrays[ORIGINAL_NAMES.index(f"{name} bias")].size for name in ("enc_fc_mu", "enc_conv1")}
+        model = cls(sizes["enc_fc_mu"], channels=sizes["enc_conv1"])
         model._set_integers(path, arrays)
         return model
 
@@ -138,23 +141,23 @@ def _scaled(frames):
     return tf.cast(frames, tf.float32) / 255 if frames.dtype == tf.uint8 else tf.cast(frames, tf.float32)
 
 
-def _encoder(z_size, policy):
+def _encoder(z_size, channels, policy):
     frames = x = keras.Input(FRAME_SHAPE)
     layers = keras.layers.Conv2D, keras.layers.Conv2D, Conv2D, PatchConv
-    for filters, layer in zip((32, 64, 128, 256), layers, strict=True):
-        x = layer(filters, 4, strides=2, activation="relu", dtype=policy)(x)  # 64 -> 31 -> 14 -> 6 -> 2 pixels
-    x = keras.layers.Flatten()(x)  # (B,1024), height then width then channels
+    for more, layer in zip((1, 2, 4, 8), layers, strict=True):
+        x = layer(more * channels, 4, strides=2, activation="relu", dtype=policy)(x)  # 64 -> 31 -> 14 -> 6 -> 2 pixels
+    x = keras.layers.Flatten()(x)  # (B,32 * channels), height then width then channels
     mu, logvar = keras.layers.Dense(z_size, name="mu")(x), keras.layers.Dense(z_size, name="logvar")(x)
     return keras.Model(frames, (mu, logvar), name="encoder")
 
 
-def _decoder(z_size, policy):
+def _decoder(z_size, channels, policy):
     z = keras.Input((z_size,))
-    x = keras.layers.Dense(1024, dtype=policy)(z)
-    x = keras.layers.Reshape((1, 1, 1024), dtype=policy)(x)
-    x = PixelTranspose(128, 5, strides=2, activation="relu", dtype=policy)(x)  # 1 -> 5 -> 13 -> 30 -> 64 pixels
-    for filters, size in ((64, 5), (32, 6)):
-        x = keras.layers.Conv2DTranspose(filters, size, strides=2, activation="relu", dtype=policy)(x)
+    x = keras.layers.Dense(32 * channels, dtype=policy)(z)
+    x = keras.layers.Reshape((1, 1, 32 * channels), dtype=policy)(x)
+    x = PixelTranspose(4 * channels, 5, strides=2, activation="relu", dtype=policy)(x)  # 1 -> 5 -> 13 -> 30 -> 64 pixels
+    for more, size in ((2, 5), (1, 6)):
+        x = keras.layers.Conv2DTranspose(more * channels, size, strides=2, activation="relu", dtype=policy)(x)
     x = Conv2DTranspose(3, 6, strides=2, dtype=policy)(x)
     x = keras.layers.Activation("sigmoid", dtype="float32")(x)
     return keras.Model(z, x, name="decoder")
@@ -188,6 +191,10 @@ def begin_with(model, path):
 
     Raises UserError, naming the file, where it cannot be read or is of another size.
     """
+    if path.endswith(".h5"):
+        raise UserError(
+            f"{path} is a checkpoint, which goes on where it is: give the .keras file that a finished training writes"
+        )
     if not path.endswith(".keras"):
         return model.load_json(path)
     other = load_checked(path, type(model))

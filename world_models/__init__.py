@@ -13,6 +13,10 @@ import sys
 FLAT = "config", "job", "original", "env", "vae", "rnn", "dream", "doomrnn", "controller", "bench"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CHECKOUT = os.path.dirname(_HERE)
+# TensorFlow imports Keras, which then has the backend that the environment asks for. job.deep says what it was.
+asked_backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+if "keras" not in sys.modules:
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 
 class _FlatNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
