@@ -83,9 +83,10 @@ def _parse(argv):
             game = replace(game, **{name: known})
         elif args.world == "dream" and getattr(game, name) != known:
             args.changes.append(f"{name.removeprefix('dream_')}-{getattr(game, name)}")
-    for name, value in world_keywords(game, args, args.run_dir).items() if args.world == "real" else ():
-        if value != world_keywords(game, argparse.Namespace(**dict.fromkeys(game.options)), args.run_dir)[name]:
-            args.changes.append(f"{name}-{value}")
+    if args.world == "real":
+        recorded = world_keywords(game, argparse.Namespace(**dict.fromkeys(game.options)), args.run_dir)
+        given = {name: getattr(args, name) or value for name, value in recorded.items()}
+        args.changes += [f"{name}-{value}" for name, value in given.items() if value != recorded[name]]
     longest = game.max_steps if args.world == "real" else game.dream_max_steps
     args.max_steps = args.max_steps or longest
     if args.max_steps != longest:

@@ -32,9 +32,12 @@ def check_map(game):
         raise UserError(f"{game.name} has no map of places: choose another game, or leave out --maps")
 
 
-def visits(game, places):
-    """(cells of the second number, cells of the first): how often each cell of the map is among `places` (N, 2)."""
-    return np.histogram2d(*places.T, bins=game.map.cells, range=game.map.ranges)[0].T
+def visits(game, places, weights=None):
+    """(cells of the second number, cells of the first): how often each cell of the map is among `places` (N, 2).
+
+    weights: (N,), what each place counts, by default 1.
+    """
+    return np.histogram2d(*places.T, bins=game.map.cells, range=game.map.ranges, weights=weights)[0].T
 
 
 def coverage(game, run_dir):
@@ -60,12 +63,11 @@ def draw_maps(game, rounds):
     figure = Figure(figsize=(1 + 3.2 * len(rounds), 5.5), layout="constrained")
     axes = figure.subplots(2, len(rounds), sharex=True, sharey=True, squeeze=False)
     how = {"extent": (*across, *up), "origin": "lower", "aspect": "auto"}
-    errors = {}
+    seen, errors = visits(game, everywhere), {}
     for number, run_dir in rounds.items():
         surprise = Surprise(run_dir, game)
         told = np.concatenate([surprise(episode) for episode in episodes.values()])
-        total = np.histogram2d(*everywhere.T, bins=game.map.cells, range=game.map.ranges, weights=told)[0].T
-        errors[number] = np.divide(total, seen := visits(game, everywhere), out=np.full(seen.shape, np.nan), where=seen > 0)
+        errors[number] = np.divide(visits(game, everywhere, told), seen, out=np.full(seen.shape, np.nan), where=seen > 0)
     least, greatest = np.nanpercentile(list(errors.values()), (1, 99))
     for column, (number, run_dir) in enumerate(rounds.items()):
         counts = visits(game, np.concatenate([places[name] for name in _names(run_dir).values()]))

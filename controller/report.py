@@ -64,7 +64,6 @@ def save_figure(figure, path):
 # Of the endings in job.outputs.VIDEOS: codec and quality for ffmpeg. A README can show a .webp, and plays it in a loop.
 CODECS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 ENLARGED = 4  # a frame's pixel becomes a square of this width
-VIDEOS = {".mp4": ("libx264", ["-crf", "15"]), ".webp": ("libwebp_anim", ["-quality", "60", "-loop", "0"])}
 
 
 def write_film(path, pictures, fps):

@@ -74,12 +74,12 @@ def film(game, rounds):
 
     shown = []
     for run_dir in rounds.values():
-        mode, params = load_controller(run_dir, game)
+        vae, (mode, params) = load_vision(run_dir, game), load_controller(run_dir, game)
         for which in ("dream", "real"):
             world = open_world(which, run_dir, game, 1, mode)
             world.controller.set_params(params)
             (seed,) = episode_seeds(1, 0, TEST)
-            pictures = episode_pictures(world, load_vision(run_dir, game), seed, game.max_steps)
+            pictures = episode_pictures(world, vae, seed, game.max_steps)
             shown.append(pictures[:, :, :64])
     longest = max(len(pictures) for pictures in shown)
     shown = [np.concatenate([pictures, pictures[-1:].repeat(longest - len(pictures), axis=0)]) for pictures in shown]

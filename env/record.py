@@ -119,10 +119,11 @@ def link_episodes(paths, folder, run=None):
     A file that is there under another name is known by its contents. run: the name of the run that they were recorded for,
     which names that have none are given.
     """
-    there = {_contents(path) for path in list_episodes(folder)}
-    for path in paths:
-        name = os.path.basename(path)
-        target = os.path.join(folder, name if run is None else linked_name(name, run))
+    names = (os.path.basename(path) for path in paths)
+    targets = [os.path.join(folder, name if run is None else linked_name(name, run)) for name in names]
+    missing = [pair for pair in zip(paths, targets, strict=True) if not os.path.exists(pair[1])]
+    there = {_contents(path) for path in list_episodes(folder)} if missing else set()  # takes a while for thousands
+    for path, target in missing:
         if not os.path.exists(target) and (contents := _contents(path)) not in there:
             link_file(path, target)
             there.add(contents)
