@@ -65,6 +65,7 @@ class Game:
     frames_per_second: int
     action_maps: tuple
     mirrored_action: tuple  # factors that turn an action into that of the mirrored game
+    keys: dict = field(default_factory=dict, repr=False)  # {pygame's name of a key: its action}, for play.py
     options: dict = field(default_factory=dict)  # keywords of `environment`: {name: (its values, the default first; help)}
     random_policy: Callable  # random_policy(game, rng) -> act(t) -> (A,): records the training data; see env.policies
     blind_players: Callable  # blind_players(game, rng) -> {name: act(t)}: baselines that ignore the frames

@@ -7,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 FOLDERS = ["bench", "controller", "doomrnn", "dream", "env", "env.car", "job", "original", "rnn", "vae"]
-SCRIPTS = ["config", "extract", "train", "evaluate", "iterate", "probe", "history"]
+SCRIPTS = ["config", "extract", "train", "evaluate", "iterate", "probe", "play", "history"]
 
 
 class BuildPy(build_py):

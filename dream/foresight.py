@@ -1,4 +1,4 @@
-"""How well V reconstructs recorded games, and whether M, teacher-forced with them, predicts their ends.
+"""How well V reconstructs recorded games, and what M, teacher-forced with them, predicts of their ends, rewards and actions.
 
 Held-out episodes of the run's own recording say little about its agent. The agent reaches states that the random policy never
 reached, and C exploits each death that M does not predict. So recorded games of agents are measured too.
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from world_models.env.record import load_episode
 from world_models.rnn.encoding import ENCODE_FRAMES
+from world_models.rnn.head import Prediction
 
 BEFORE_THE_END = 20  # frames, in which whatever ends the episode is near
 ROWS = 16  # episodes in one batch of M
@@ -23,9 +24,10 @@ def foresight(game, vae, rnn, paths, seed=0):
     recall: share of deaths that M predicts with a logit above 0. An episode that was cut off has no death. None without a
     death.
     false_alarms: share of the other steps with such a logit.
+    reward_r2, action_r2: R^2 of the reward and of the next action, the coefficient of determination over all their numbers.
 
-    recall and false_alarms are None if M predicts no restarts. z is sampled, with `seed`, as in training and in play. Raises
-    UserError, naming the file, where one cannot be read.
+    What M does not predict is None. z is sampled, with `seed`, as in training and in play. Raises UserError, naming the file,
+    where one cannot be read.
     """
     rng = np.random.default_rng(seed)
     code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
@@ -37,10 +39,12 @@ def foresight(game, vae, rnn, paths, seed=0):
         errors.append(error)
         before.append(error[-BEFORE_THE_END:])
         z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
-        episodes.append((z, episode.action, episode.ended))
+        episodes.append((z, episode))
     numbers = {"episodes": len(paths), "frames": sum(len(error) for error in errors)}
     numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
-    return numbers | dict(zip(("recall", "false_alarms"), _foreseen(rnn, episodes), strict=True))
+    predictions = list(_predictions(rnn, episodes))
+    numbers |= dict(zip(("recall", "false_alarms"), _foreseen(predictions), strict=True))
+    return numbers | {"reward_r2": _reward_r2(predictions, game.reward_scale), "action_r2": _action_r2(predictions)}
 
 
 def _code(vae, frames):
@@ -50,28 +54,54 @@ def _code(vae, frames):
     return mu, logvar, error
 
 
-def _foreseen(rnn, episodes):
-    """(recall, false alarms) over episodes (z (T,Z), action (T,A), whether it ended). recall is None without a death."""
-    if not rnn.predict_restart:
-        return None, None
+def _predictions(rnn, episodes):
+    """Yields (the Episode, M's Prediction (T,...) at each of its steps) for each of `episodes`, pairs (z (T,Z), Episode)."""
     signature = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
 
     @tf.function(input_signature=signature)
-    def alarms(z, action):  # (T,B)
+    def predict(z, action):
         first = tf.one_hot(tf.zeros(ROWS, tf.int32), tf.shape(z)[1])
-        hidden, _ = rnn.hidden(z, action, first)
-        return rnn.head(hidden).restart_logit > 0
+        hidden, _ = rnn.hidden(z, action, first)  # (T,B,H)
+        return rnn.head(tf.transpose(hidden, (1, 0, 2)))
 
-    episodes = sorted(episodes, key=lambda episode: len(episode[0]))  # similar lengths together: less padding
-    deaths = foreseen = steps = false = 0
+    episodes = sorted(episodes, key=lambda pair: len(pair[0]))  # similar lengths together: less padding
     for at in range(0, len(episodes), ROWS):
         some = episodes[at : at + ROWS]
-        padded = [np.zeros((ROWS, len(some[-1][0]), part.shape[1]), np.float32) for part in some[0][:2]]
-        for row, episode in enumerate(some):
-            for array, part in zip(padded, episode, strict=False):
-                array[row, : len(part)] = part
-        for alarm, (z, _, death) in zip(alarms(*padded).numpy().T, some, strict=False):
-            last = len(z) - 1
-            deaths, foreseen = deaths + death, foreseen + (death and alarm[last])
-            steps, false = steps + last, false + alarm[:last].sum()
+        z, action = (np.zeros((ROWS, len(some[-1][0]), size), np.float32) for size in (rnn.z_size, rnn.action_size))
+        for row, (codes, episode) in enumerate(some):
+            z[row, : len(codes)], action[row, : len(codes)] = codes, episode.action
+        told = [None if part is None else part.numpy() for part in predict(z, action)]
+        for row, (codes, episode) in enumerate(some):
+            yield episode, Prediction(*(None if part is None else part[row, : len(codes)] for part in told))
+
+
+def _foreseen(predictions):
+    """(recall, false alarms) of ends. None where M predicts none, recall also without a death."""
+    deaths = foreseen = steps = false = 0
+    for episode, predicted in predictions:
+        if predicted.restart_logit is None:
+            return None, None
+        *others, last = predicted.restart_logit > 0
+        deaths, foreseen = deaths + episode.ended, foreseen + (episode.ended and last)
+        steps, false = steps + len(others), false + np.sum(others)
     return (float(foreseen / deaths) if deaths else None), float(false / max(steps, 1))
+
+
+def _reward_r2(predictions, scale):
+    """R^2 of the rewards. An episode's last one came with a frame that was not recorded. None where M predicts none."""
+    told = [(p.reward[:-1] * scale, episode.reward[:-1]) for episode, p in predictions if p.reward is not None]
+    return _r2([pair for pair in told if np.isfinite(pair[1]).all()])  # some recordings have no rewards
+
+
+def _action_r2(predictions):
+    """R^2 of the next action. None where M predicts none."""
+    return _r2([(p.action[:-1], episode.action[1:]) for episode, p in predictions if p.action is not None])
+
+
+def _r2(pairs):
+    """1 - squared error / squared deviation from the mean, over [(predicted, true)]. None where nothing varies."""
+    if not pairs:
+        return None
+    predicted, true = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    spread = np.sum(np.square(true - np.mean(true, axis=0)))
+    return float(1 - np.sum(np.square(predicted - true)) / spread) if spread > 0 else None

@@ -17,7 +17,16 @@ from world_models.vae.frames import evenly, recorded
 EPISODES, MOMENTS = 6, 12  # rows and columns of pictures
 LAST = 60  # frames before an episode's end; in Take Cover the fireball that ends it is in view then
 DREAMS = 128
-FORESEEN = ("recall", 0), ("false_alarms", 2)  # and decimal places of the percentage
+# Columns of the table of recorded games: title, key, format. One without a value is left out.
+COLUMNS = (
+    ("games", "episodes", "d"),
+    ("V error", "error", ".1f"),
+    ("at the end", "error_before_end", ".1f"),
+    ("ends foreseen", "recall", ".0%"),
+    ("false alarms", "false_alarms", ".2%"),
+    ("R^2 of reward", "reward_r2", ".3f"),
+    ("of next action", "action_r2", ".3f"),
+)
 
 
 def probe(game, args):
@@ -127,11 +136,12 @@ def _recordings(game, args, held_out):
 
 
 def _recorded_table(measured):
-    lines = [f"{'recorded games':38} {'games':>6} {'V error':>8} {'at the end':>11} {'ends foreseen':>14} {'false alarms':>13}"]
+    columns = [column for column in COLUMNS if any(row[column[1]] is not None for row in measured.values())]
+    lines = [" ".join([f"{'recorded games':38}", *(f"{title:>{len(title) + 1}}" for title, *_ in columns)])]
     for name, row in measured.items():
-        recall, false = ("" if row[key] is None else f"{row[key]:.{places}%}" for key, places in FORESEEN)
-        error = f"{row['error']:8.1f} {row['error_before_end']:11.1f}"
-        lines.append(f"{name:38} {row['episodes']:6} {error} {recall:>14} {false:>13}".rstrip())
+        cells = ("" if row[key] is None else format(row[key], style) for _, key, style in columns)
+        padded = (f"{cell:>{len(title) + 1}}" for cell, (title, *_) in zip(cells, columns, strict=True))
+        lines.append(" ".join([f"{name:38}", *padded]).rstrip())
     return "\n".join(lines)
 
 

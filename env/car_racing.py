@@ -95,12 +95,19 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         return self._preprocess(self._look.picture(self))
 
 
-def car_racing(look="v0", preprocess="paper", render_mode=None):
-    """The environment with this look: "gymnasium" is Gymnasium's own, "v0" and "v3" are those of CarRacing."""
+def car_racing(look="v0", preprocess="paper", render_mode=None, **keywords):
+    """The environment with this look: "gymnasium" is Gymnasium's own, "v0" and "v3" are those of CarRacing.
+
+    keywords: those of Gymnasium's own alone, such as continuous=False. Raises UserError for them with another look.
+    """
     if look == "gymnasium":
         from world_models.env.car.gymnasium_car import GymnasiumCarRacing
 
-        return GymnasiumCarRacing(preprocess, render_mode)
+        return GymnasiumCarRacing(preprocess, render_mode, **keywords)
+    if keywords:
+        raise UserError(
+            f"look={look!r} has no {', '.join(keywords)}: give look='gymnasium', which takes Gymnasium's own keywords"
+        )
     return CarRacing(look, preprocess, render_mode)
 
 
@@ -142,6 +149,7 @@ GAME = Game(
     frames_per_second=FPS,
     action_maps=("signed", "halved", "clipped"),  # steering, gas, brake
     mirrored_action=(-1, 1, 1),
+    keys={"left": (-1, 0, 0), "right": (1, 0, 0), "up": (0, 1, 0), "down": (0, 0, 0.8)},  # as Gymnasium's own window
     options={
         "look": (("v0", "v3", "gymnasium"), "as published, as in Gymnasium's v3, or that itself, unmodified and slow"),
         "preprocess": OPTION,

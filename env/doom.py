@@ -164,6 +164,7 @@ GAME = Game(
     frames_per_second=35,
     action_maps=("signed",),  # left below -1/3, right above 1/3
     mirrored_action=(-1,),
+    keys={"left": (-1,), "right": (1,)},
     options={"preprocess": OPTION},
     random_policy=random_policy,
     blind_players=blind_players,

@@ -136,6 +136,7 @@ GAME = Game(
     frames_per_second=STEPS_PER_SECOND,
     action_maps=("signed",),
     mirrored_action=(-1,),
+    keys={"left": (1,), "right": (-1,)},  # to the left at the top: counter-clockwise
     options={"begin": (STARTS, "where the pendulum starts: hanging, or anywhere as in Pendulum-v1")},
     random_policy=random_policy,
     blind_players=blind_players,

@@ -30,6 +30,7 @@ SMALL = {
     "probe": "--scale smoke --episodes 1 --recorded 1",
     "train": "--scale smoke --generations 1 --population 4",
     "evaluate": "--scale smoke --episodes 2 --max-steps 80",
+    "play": "--episodes 1",
     "iterate": "--scale smoke --iterations 1 --validation 1 --test 1",
     "controller.rounds": "",
     "original.convert": "",

@@ -115,6 +115,26 @@ def test_gymnasiums_own_car_is_cropped_and_resized_and_nothing_else(make):
         assert ours_says == theirs_says
 
 
+@pytest.mark.parametrize(
+    "keywords", [{"continuous": False}, {"domain_randomize": True}, {"lap_complete_percent": 0.5}], ids=str
+)
+def test_gymnasiums_own_car_takes_gymnasiums_keywords(make, keywords):
+    ours, theirs = make(CAR, look="gymnasium", **keywords), gymnasium.make("CarRacing-v3", **keywords).unwrapped
+    assert ours.action_space == theirs.action_space
+    assert ours.world.lap_complete_percent == theirs.lap_complete_percent == keywords.get("lap_complete_percent", 0.95)
+    np.testing.assert_array_equal(ours.reset(seed=5)[0], paper(theirs.reset(seed=5)[0][:84]))
+    for t, action in enumerate(_driving(30, 5)):
+        action = action if theirs.continuous else (3, 3, 1)[t % 3]
+        (frame, *ours_says), (shown, *theirs_says) = ours.step(action), theirs.step(action)
+        np.testing.assert_array_equal(frame, paper(shown[:84]))
+        assert ours_says == theirs_says
+
+
+def test_other_looks_refuse_gymnasiums_keywords(make):
+    with pytest.raises(UserError, match="look='gymnasium'"):
+        make(CAR, continuous=False)
+
+
 def test_the_cars_picture_for_people_is_gymnasiums(make):
     ours, theirs = make(CAR, render_mode="rgb_array"), gymnasium.make("CarRacing-v3", render_mode="rgb_array").unwrapped
     ours.reset(seed=3), theirs.reset(seed=3)

@@ -25,7 +25,7 @@ def recording(tmp_path):
         action = rng.uniform(-1, 1, (length, 1)).astype(np.float16)
         done = np.arange(length) == length - 1 if i % 3 else np.zeros(length, bool)  # each third was cut
         paths.append(str(tmp_path / f"{i}.npz"))
-        save_episode(paths[-1], obs, action, np.ones(length), done)
+        save_episode(paths[-1], obs, action, rng.normal(size=length), done)
         episodes.append((obs, action.astype(np.float32), bool(done[-1])))
     return vae, rnn, paths, episodes
 
@@ -61,7 +61,29 @@ def test_foresight_is_what_steps_one_by_one_show(recording):
 def test_what_the_car_does_not_have_is_none(recording):
     vae, _, paths, _ = recording
     seen = foresight(GAMES["doom"], vae, MDNRNN(8, 1, 16, 2), paths)
-    assert (seen["recall"], seen["false_alarms"]) == (None, None) and seen["error"] > 0
+    assert {seen[name] for name in ("recall", "false_alarms", "reward_r2", "action_r2")} == {None} and seen["error"] > 0
+
+
+def test_r2_of_rewards_and_actions_is_what_steps_one_by_one_show(recording):
+    vae, _, paths, episodes = recording
+    rnn, rng = MDNRNN(8, 1, 16, 2, predict_reward=True, predict_action=True), np.random.default_rng(5)
+    step, game = tf.function(rnn.step), GAMES["pendulum"]
+    predicted, true = {"reward_r2": [], "action_r2": []}, {"reward_r2": [], "action_r2": []}
+    for (obs, action, _), path in zip(episodes, paths, strict=True):
+        mu, logvar = (part.numpy() for part in vae.encode(obs))
+        z, state = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32), rnn.initial_state(1)
+        with np.load(path) as file:
+            rewards = file["reward"]
+        for t in range(len(obs) - 1):
+            params, state = step(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))
+            predicted["reward_r2"].append(float(params.reward[0]) * game.reward_scale)
+            predicted["action_r2"].append(float(params.action[0, 0]))
+            true["reward_r2"].append(rewards[t])
+            true["action_r2"].append(action[t + 1, 0])
+    seen = foresight(game, vae, rnn, paths, seed=5)
+    for name in true:
+        error = np.mean(np.square(np.subtract(predicted[name], true[name])))
+        np.testing.assert_allclose(seen[name], 1 - error / np.var(true[name]), rtol=1e-4)
 
 
 def test_a_broken_episode_is_named(recording, tmp_path):
