@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 import weakref
 
@@ -12,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import EzPickle
 
-from world_models.config import Game, Original
+from world_models.config import Game, Original, UserError
 from world_models.env.actions import checked_action
 from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
 from world_models.env.preprocess import OPTION, SIZE, preprocessing
@@ -50,6 +51,20 @@ def _new_game():
     return game
 
 
+FAILURES = (  # of the engine, a process of its own
+    vizdoom.FileDoesNotExistException,
+    vizdoom.ViZDoomErrorException,
+    vizdoom.ViZDoomIsNotRunningException,
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.SharedMemoryException,
+    vizdoom.MessageQueueException,
+)
+
+
+def _reason(error):
+    return str(error).strip().rstrip(".") or type(error).__name__
+
+
 def _end(game, folder):
     game.close()
     shutil.rmtree(folder, ignore_errors=True)
@@ -64,8 +79,10 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
     first frame. The last observation is black: the game draws nothing after the end.
 
     The game runs in a process of its own, started by the first reset and ended by `close` or with the environment. A pickled
-    copy starts another.
-    Raises UserError for an unknown preprocess, and in `step` for an action that is not one finite number.
+    copy starts another. If that process dies, `step` starts it again and repeats the episode's actions, which lead to the same
+    place.
+    Raises UserError for an unknown preprocess, where the engine fails again at once, and in `step` for an action that is not
+    one finite number.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}
@@ -93,20 +110,46 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self._seed = int(self.np_random.integers(2**31)) if seed is None else seed % 2**32
+        self._done = []
+        self._in_spite_of_failures(self._begin)
+        return self._observe(), {}
+
+    def _begin(self):
+        """Bring the engine to where the episode is: to its beginning, and through the actions that were done."""
         if self._game is None:
             self._start()
-        self._game.set_seed(int(self.np_random.integers(2**31)) if seed is None else seed % 2**32)
+        self._game.set_seed(self._seed)
         self._game.new_episode()
-        return self._observe(), {}
+        for buttons in self._done:
+            self._game.make_action(buttons)
+
+    def _in_spite_of_failures(self, function):
+        """function(), once more with a new engine where the engine has failed."""
+        try:
+            return function()
+        except FAILURES as error:
+            print(f"Doom's engine has failed ({_reason(error)}) and is started again", file=sys.stderr, flush=True)
+        try:
+            self.close()
+            self._begin()
+            return function()
+        except FAILURES as error:
+            raise UserError(f"Doom's engine has failed twice ({_reason(error)}): run the same command again") from None
 
     def step(self, action):
         (a,) = checked_action(action, 1)
-        if self._game is None or self._game.is_episode_finished():
-            raise ResetNeeded("call reset before the first step, and after an episode's end")
-        self._game.make_action(LEFT if a < -THRESHOLD else RIGHT if a > THRESHOLD else STAND)
+        buttons = LEFT if a < -THRESHOLD else RIGHT if a > THRESHOLD else STAND
+        self._in_spite_of_failures(lambda: self._make(buttons))
+        self._done.append(buttons)
         terminated = self._game.is_player_dead()
         truncated = self._game.is_episode_finished() and not terminated
         return self._observe(), 1.0, terminated, truncated, {}
+
+    def _make(self, buttons):
+        if self._game is None or self._game.is_running() and self._game.is_episode_finished():
+            raise ResetNeeded("call reset before the first step, and after an episode's end")
+        self._game.make_action(buttons)
 
     def _observe(self):
         state = self._game.get_state()

@@ -1,6 +1,7 @@
 """The command line of a script: the options of all scripts, and one for each field of `Game` that belongs to its stage."""
 
 import argparse
+import errno
 import os
 import sys
 from dataclasses import fields, replace
@@ -117,12 +118,35 @@ def _check(f, flag, value):
         raise UserError(f"{flag} is {value}: give a number {'of 0 or more' if f.name in _MAY_BE_ZERO else 'above 0'}")
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def explained(error):
+    """The UserError that says what a full or read-only disk did, for the OSError that it caused. None for another OSError."""
+    where = f"{error.filename} " if error.filename else "a file "
+    if error.errno in _NO_ROOM:
+        return UserError(f"{where}cannot be written ({error.strerror}): make room, and run the same command again")
+    if error.errno in _NOT_ALLOWED:
+        return UserError(f"{where}cannot be used ({error.strerror}): get access to it, or choose another --run-dir")
+    return None
+
+
 def run_script(main):
-    """Call `main()`. A UserError is printed to stderr as its message alone; the exit status is then 2."""
+    """Call `main()`. A UserError is printed to stderr as its message alone; the exit status is then 2. See also `explained`."""
     try:
         main()
     except UserError as error:
-        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
-        sys.exit(2)
+        stop(error)
+    except OSError as error:
+        if explained(error) is None:
+            raise
+        stop(explained(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def stop(error):
+    """End this process with a UserError's message."""
+    print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr, flush=True)
+    sys.exit(2)

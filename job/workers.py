@@ -14,6 +14,7 @@ import time
 import traceback
 
 from world_models.config import UserError
+from world_models.job import command
 from world_models.job.machine import cores
 
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
@@ -31,14 +32,19 @@ class Pool:
         self._comm = MPI.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
         if self.size > 1:
-            sys.excepthook = self._abort
+            global _job
+            _job, sys.excepthook = self, self._abort
 
     def _abort(self, kind, error, trace):
         """An exception on any rank ends the whole job with its traceback: the other ranks would wait forever."""
         traceback.print_exception(kind, error, trace)
+        self.abort(1)
+
+    def abort(self, status):
+        """End all ranks, with this exit status."""
         sys.stderr.flush()
-        time.sleep(1)  # mpirun must pass the traceback on; it drops what it has not read when the job ends
-        self._comm.Abort(1)
+        time.sleep(1)  # mpirun must pass on what was printed; it drops what it has not read when the job ends
+        self._comm.Abort(status)
 
     def together(self, function):
         """function() on every rank. A UserError on any of them is raised on all, so that all end the same way."""
@@ -106,6 +112,7 @@ class Pool:
 
 
 _script = False  # whether this process is a script, which can be started again under mpirun
+_job = None  # the Pool of this process, if it has several ranks
 shared = None  # the Pool that scripts use which another script runs in its own process
 
 
@@ -166,12 +173,21 @@ def run_script(main):
     """As job.command.run_script, for scripts under MPI. All ranks raise a UserError; rank 0 alone prints it."""
     global _script
     _script = True
-    try:
-        main()
-    except UserError as error:
-        rank = next((os.environ[name] for name in _LAUNCHED if name in os.environ), "0")
-        if rank == "0":
-            print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    # The launcher's name for it: MPI may not have been started yet.
+    rank = next((os.environ[name] for name in _LAUNCHED if name in os.environ), "0")
+
+    def run():
+        try:
+            main()
+        except UserError:
+            if rank == "0":
+                raise
+            sys.exit(2)
+        except OSError as error:
+            if command.explained(error) and _job:  # the other ranks would wait for this one
+                with contextlib.suppress(SystemExit):
+                    command.stop(command.explained(error))
+                _job.abort(2)
+            raise
+
+    command.run_script(run)

@@ -1,7 +1,9 @@
 """Take Cover: the rules of the game, files left on disk, and how long random players survive."""
 
 import os
+import signal
 import tempfile
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import vizdoom
 
 import env
-from config import GAMES
+from config import GAMES, UserError
 from env.policies import extraction_policy, uniform_policy
 from env.preprocess import paper
 
@@ -100,3 +102,37 @@ def test_random_players_survive_as_long_as_published(world, monkeypatch, policy,
     lengths = [_play(world, policy, seed)[0] for seed in range(12)]
     # Four standard errors. At skill 5, which the original asked for and did not get, the first would be 75.
     assert abs(np.mean(lengths) - mean) < 4 * deviation / np.sqrt(len(lengths))
+
+
+def _engines():
+    """The pids of this process's engines."""
+    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+    return [int(pid) for pid in children if "vizdoom" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def test_an_engine_that_was_killed_is_started_again_and_the_episode_goes_on(world, capfd):
+    def episode(kill_at):
+        frames = [world.reset(seed=1)[0]]
+        for t in range(60):
+            if t == kill_at:
+                for pid in _engines():
+                    os.kill(pid, signal.SIGKILL)
+            frames.append(world.step(np.sin([t / 5]))[0])
+        return np.array(frames)
+
+    undisturbed = episode(kill_at=None)
+    assert _engines() and not capfd.readouterr().err
+    np.testing.assert_array_equal(episode(kill_at=40), undisturbed)
+    assert capfd.readouterr().err.count("Doom's engine has failed") == 1
+    for pid in _engines():
+        os.kill(pid, signal.SIGKILL)
+    np.testing.assert_array_equal(world.reset(seed=1)[0], undisturbed[0])
+
+
+def test_an_engine_that_cannot_be_started_again_is_one_sentence(world, monkeypatch):
+    world.reset(seed=1)
+    for pid in _engines():
+        os.kill(pid, signal.SIGKILL)
+    monkeypatch.setattr(vizdoom, "scenarios_path", "/nowhere")
+    with pytest.raises(UserError, match="^Doom's engine has failed twice .*: run the same command again$"):
+        world.step(np.zeros(1))

@@ -20,6 +20,9 @@ def work(unit):
         raise UserError("this unit is bad: give another")
     if unit == "bad input":
         raise ZeroDivisionError("a bug")
+    if unit == "full disk":
+        with open("/dev/full", "w") as file:
+            file.write("x")
     return unit * 2
 
 def main():
@@ -53,6 +56,33 @@ def test_bad_input_on_one_rank_is_told_once_and_ends_all(tmp_path):
     answer = run_script(_program(tmp_path, [1, "bad input"], user_error=True), ranks=2, check=False)
     assert answer.returncode == 2
     assert answer.stderr.splitlines() == ["program.py: this unit is bad: give another"]
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_full_disk_is_one_sentence_and_ends_all(tmp_path, ranks):
+    answer = run_script(_program(tmp_path, [1, "full disk"]), ranks=ranks, check=False)
+    sentence = "program.py: a file cannot be written (No space left on device): make room, and run the same command again"
+    assert answer.returncode == 2 and sentence in answer.stderr.splitlines() and "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_disk_that_was_full_is_used_again(tmp_path, ranks):
+    """Here a limit on the size of files, which an episode exceeds."""
+    arguments = ["carracing", "--scale", "smoke", "--episodes", "3", "--run-dir", str(tmp_path / "run")]
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import resource, extract\n"
+        "from job.workers import run_script\n"
+        "from mpi4py import MPI\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        f"run_script(lambda: extract.main({arguments}))\n"
+    )
+    stopped = run_script(program, ranks=ranks, check=False)
+    assert stopped.returncode == 2, stopped.stderr
+    assert "cannot be written (File too large): make room" in stopped.stderr and "Traceback" not in stopped.stderr
+    assert not list((tmp_path / "run").glob("record/*.npz"))
+    assert "has 3 episodes" in run_script("extract.py", *arguments).stderr
 
 
 def test_scripts_start_themselves_under_mpirun(tmp_path):
