@@ -15,36 +15,60 @@ BEFORE_THE_END = 20  # frames, in which whatever ends the episode is near
 ROWS = 16  # episodes in one batch of M
 
 
-def foresight(game, vae, rnn, paths, seed=0):
-    """{name: number} of the episodes in the files `paths` (env.record).
+class Foresight:
+    """foresight(paths) measures V and M of a game on the recorded episodes in the files `paths`."""
 
-    episodes, frames: how many there are.
-    error: squared error of V's reconstruction from mu, summed over a frame's pixels in [0, 1], averaged over all frames.
-    error_before_end: the same, over each episode's last 20 frames.
-    recall: share of deaths that M predicts with a logit above 0. An episode that was cut off has no death. None without a
-    death.
-    false_alarms: share of the other steps with such a logit.
-    reward_r2, action_r2: R^2 of the reward and of the next action, the coefficient of determination over all their numbers.
+    def __init__(self, game, vae, rnn):
+        self.game, self.rnn = game, rnn
+        frames = tf.TensorSpec((None, 64, 64, 3), tf.uint8)
+        self._code = tf.function(lambda frames: _code(vae, frames), input_signature=[frames])
+        inputs = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
+        self._predict = tf.function(lambda z, action: _predict(rnn, z, action), input_signature=inputs)
 
-    What M does not predict is None. z is sampled, with `seed`, as in training and in play. Raises UserError, naming the file,
-    where one cannot be read.
-    """
-    rng = np.random.default_rng(seed)
-    code = tf.function(lambda frames: _code(vae, frames), input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
-    errors, before, episodes = [], [], []
-    for path in paths:
-        episode = load_episode(path, game.action_size, game.max_steps)
-        parts = [code(episode.obs[i : i + ENCODE_FRAMES]) for i in range(0, len(episode.obs), ENCODE_FRAMES)]
-        mu, logvar, error = (np.concatenate(part) for part in zip(*parts, strict=True))
-        errors.append(error)
-        before.append(error[-BEFORE_THE_END:])
-        z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
-        episodes.append((z, episode))
-    numbers = {"episodes": len(paths), "frames": sum(len(error) for error in errors)}
-    numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
-    predictions = list(_predictions(rnn, episodes))
-    numbers |= dict(zip(("recall", "false_alarms"), _foreseen(predictions), strict=True))
-    return numbers | {"reward_r2": _reward_r2(predictions, game.reward_scale), "action_r2": _action_r2(predictions)}
+    def __call__(self, paths, seed=0):
+        """{name: number} of the episodes in the files `paths` (env.record).
+
+        episodes, frames: how many there are.
+        error: squared error of V's reconstruction from mu, summed over a frame's pixels in [0, 1], averaged over all frames.
+        error_before_end: the same, over each episode's last 20 frames.
+        recall: share of deaths that M predicts with a logit above 0. An episode that was cut off has no death. None without a
+        death.
+        false_alarms: share of the other steps with such a logit.
+        reward_r2, action_r2: R^2 of the reward and of the next action, the coefficient of determination over all their numbers.
+
+        What M does not predict is None. z is sampled, with `seed`, as in training and in play. Raises UserError, naming the
+        file, where one cannot be read.
+        """
+        rng = np.random.default_rng(seed)
+        errors, before, episodes = [], [], []
+        for path in paths:
+            episode = load_episode(path, self.game.action_size, self.game.max_steps)
+            starts = range(0, len(episode.obs), ENCODE_FRAMES)
+            parts = [self._code(episode.obs[i : i + ENCODE_FRAMES]) for i in starts]
+            mu, logvar, error = (np.concatenate(part) for part in zip(*parts, strict=True))
+            errors.append(error)
+            before.append(error[-BEFORE_THE_END:])
+            z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)
+            episodes.append((z, episode))
+        numbers = {"episodes": len(paths), "frames": sum(len(error) for error in errors)}
+        numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
+        predictions = list(self._predictions(episodes))
+        numbers |= dict(zip(("recall", "false_alarms"), _foreseen(predictions), strict=True))
+        reward = _reward_r2(predictions, self.game.reward_scale)
+        return numbers | {"reward_r2": reward, "action_r2": _action_r2(predictions)}
+
+    def _predictions(self, episodes):
+        """Yields (the Episode, M's Prediction (T,...) at each step) for each of `episodes`, pairs (z (T,Z), Episode)."""
+        episodes = sorted(episodes, key=lambda pair: len(pair[0]))  # similar lengths together: less padding
+        for at in range(0, len(episodes), ROWS):
+            some = episodes[at : at + ROWS]
+            sizes = self.rnn.z_size, self.rnn.action_size
+            z, action = (np.zeros((ROWS, len(some[-1][0]), size), np.float32) for size in sizes)
+            for row, (codes, episode) in enumerate(some):
+                z[row, : len(codes)], action[row, : len(codes)] = codes, episode.action
+            told = [None if part is None else part.numpy() for part in self._predict(z, action)]
+            for row, (codes, episode) in enumerate(some):
+                yield episode, Prediction(*(None if part is None else part[row, : len(codes)] for part in told))
 
 
 def _code(vae, frames):
@@ -54,25 +78,11 @@ def _code(vae, frames):
     return mu, logvar, error
 
 
-def _predictions(rnn, episodes):
-    """Yields (the Episode, M's Prediction (T,...) at each of its steps) for each of `episodes`, pairs (z (T,Z), Episode)."""
-    signature = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
-
-    @tf.function(input_signature=signature)
-    def predict(z, action):
-        first = tf.one_hot(tf.zeros(ROWS, tf.int32), tf.shape(z)[1])
-        hidden, _ = rnn.hidden(z, action, first)  # (T,B,H)
-        return rnn.head(tf.transpose(hidden, (1, 0, 2)))
-
-    episodes = sorted(episodes, key=lambda pair: len(pair[0]))  # similar lengths together: less padding
-    for at in range(0, len(episodes), ROWS):
-        some = episodes[at : at + ROWS]
-        z, action = (np.zeros((ROWS, len(some[-1][0]), size), np.float32) for size in (rnn.z_size, rnn.action_size))
-        for row, (codes, episode) in enumerate(some):
-            z[row, : len(codes)], action[row, : len(codes)] = codes, episode.action
-        told = [None if part is None else part.numpy() for part in predict(z, action)]
-        for row, (codes, episode) in enumerate(some):
-            yield episode, Prediction(*(None if part is None else part[row, : len(codes)] for part in told))
+def _predict(rnn, z, action):
+    """M's Prediction (B,T,...) of episodes z (B,T,Z), action (B,T,A)."""
+    first = tf.one_hot(tf.zeros(ROWS, tf.int32), tf.shape(z)[1])
+    hidden, _ = rnn.hidden(z, action, first)  # (T,B,H)
+    return rnn.head(tf.transpose(hidden, (1, 0, 2)))
 
 
 def _foreseen(predictions):

@@ -7,7 +7,7 @@ from matplotlib import image
 
 from world_models import env
 from world_models.dream.dream import load_dream
-from world_models.dream.foresight import foresight
+from world_models.dream.foresight import Foresight
 from world_models.env.policies import constant_policy, play
 from world_models.env.record import load_episode, split
 from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
@@ -53,7 +53,8 @@ def probe(game, args):
             players = _players(game, dream, args, keywords)
             write_json(stage.path("players.json"), players, indent=1)
             print(_table(game, players, dream.temperature))
-        measured = {name: foresight(game, vae, dream.rnn, paths, args.seed) for name, paths in recordings.items()}
+        foresight = Foresight(game, vae, dream.rnn)
+        measured = {name: foresight(paths, args.seed) for name, paths in recordings.items()}
         write_json(stage.path("recorded.json"), measured, indent=1)
         print(_recorded_table(measured))
 

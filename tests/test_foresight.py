@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from config import GAMES, UserError
-from dream.foresight import BEFORE_THE_END, ROWS, foresight
+from dream.foresight import BEFORE_THE_END, ROWS, Foresight
 from env.record import save_episode
 from rnn.rnn import MDNRNN
 from vae.vae import ConvVAE
@@ -52,7 +52,7 @@ def test_foresight_is_what_steps_one_by_one_show(recording):
         *rest, last = _alarms(step, rnn.initial_state(1), z, action)
         deaths, foreseen, others, false = deaths + died, foreseen + (died and last), others + len(rest), false + sum(rest)
     assert 0 < foreseen < deaths and 0 < false < others  # else this would show nothing
-    seen = foresight(GAMES["doom"], vae, rnn, paths, seed=5)
+    seen = Foresight(GAMES["doom"], vae, rnn)(paths, seed=5)
     assert (seen["episodes"], seen["frames"]) == (len(LENGTHS), sum(LENGTHS))
     np.testing.assert_allclose([seen["error"], seen["error_before_end"]], [np.mean(errors), np.mean(before)], rtol=1e-4)
     assert (seen["recall"], seen["false_alarms"]) == (foreseen / deaths, false / others)
@@ -60,7 +60,7 @@ def test_foresight_is_what_steps_one_by_one_show(recording):
 
 def test_what_the_car_does_not_have_is_none(recording):
     vae, _, paths, _ = recording
-    seen = foresight(GAMES["doom"], vae, MDNRNN(8, 1, 16, 2), paths)
+    seen = Foresight(GAMES["doom"], vae, MDNRNN(8, 1, 16, 2))(paths)
     assert {seen[name] for name in ("recall", "false_alarms", "reward_r2", "action_r2")} == {None} and seen["error"] > 0
 
 
@@ -80,7 +80,7 @@ def test_r2_of_rewards_and_actions_is_what_steps_one_by_one_show(recording):
             predicted["action_r2"].append(float(params.action[0, 0]))
             true["reward_r2"].append(rewards[t])
             true["action_r2"].append(action[t + 1, 0])
-    seen = foresight(game, vae, rnn, paths, seed=5)
+    seen = Foresight(game, vae, rnn)(paths, seed=5)
     for name in true:
         error = np.mean(np.square(np.subtract(predicted[name], true[name])))
         np.testing.assert_allclose(seen[name], 1 - error / np.var(true[name]), rtol=1e-4)
@@ -90,4 +90,4 @@ def test_a_broken_episode_is_named(recording, tmp_path):
     vae, rnn, paths, _ = recording
     (tmp_path / "0.npz").write_bytes(b"no episode")
     with pytest.raises(UserError, match="0.npz"):
-        foresight(GAMES["doom"], vae, rnn, paths)
+        Foresight(GAMES["doom"], vae, rnn)(paths)
