@@ -1,6 +1,7 @@
 # make run       the whole pipeline, from recording to a video of the trained agent; run it again to resume it
 #                GAME=carracing|doom|...  SCALE=smoke|quick|paper  RUN=runs/GAME  SEED=0
 # make test      the tests, on two cores; ARGS="-k name" for some of them, ARGS="-n 8" on eight
+# make demo      the article's interactive demos, in a browser at http://127.0.0.1:8000/
 # make lint      ruff
 # make install   installs everything into .venv, as the others do first; PYTHON=/path/to/python chooses the Python
 # make clean     removes .venv and caches, but not runs/ and pretrained/
@@ -14,7 +15,7 @@ ARGS =
 # mpirun starts `python`, and box2d-py's build starts `swig`, by name: both must be those of .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help run test lint install clean
+.PHONY: help run test demo lint install clean
 help:
 	@sed '/^$$/,$$d; s/^# //' Makefile
 
@@ -32,6 +33,9 @@ stage = $(GAME) --scale $(SCALE) --run-dir "$(RUN)" --seed $(SEED)
 
 test: install
 	python -m pytest -q -n 2 --dist loadscope --durations=10 $(ARGS)
+
+demo: install
+	python -m demo
 
 lint: install
 	ruff check .

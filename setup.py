@@ -6,7 +6,7 @@ What is installed has one name, world_models: a module `config` or a folder `env
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-FOLDERS = ["bench", "controller", "doomrnn", "dream", "env", "env.car", "job", "original", "rnn", "vae"]
+FOLDERS = ["bench", "controller", "demo", "doomrnn", "dream", "env", "env.car", "job", "original", "rnn", "vae"]
 SCRIPTS = ["config", "extract", "train", "evaluate", "iterate", "probe", "play", "history"]
 
 
@@ -25,6 +25,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=["world_models", *(f"world_models.{folder}" for folder in FOLDERS)],
+    package_data={"world_models.demo": ["page/*"]},
     package_dir={f"world_models.{folder}": folder.replace(".", "/") for folder in FOLDERS},
     cmdclass={"build_py": BuildPy},
     install_requires=[
@@ -46,5 +47,7 @@ setup(
         "matplotlib>=3.9",
         "imageio-ffmpeg>=0.5",
     ],
-    extras_require={"test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.9"]},
+    extras_require={
+        "test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "ruff>=0.9", "playwright>=1.50", "wasmtime>=25"]
+    },
 )

@@ -62,6 +62,16 @@ class Controller:
             raise UserError("the controller's parameters have NaN or infinity in them: train it again")
         self.params = vector
 
+    def layers(self, params):
+        """[(bias (outputs,), weight (inputs, outputs)), ...] of the vector `params` (P,). Biases that C lacks are zeros."""
+        found, start = [], 0
+        for bias, (inputs, outputs) in self._shapes:
+            count = outputs if bias else 0
+            offsets = np.asarray(params[start : start + count]) if bias else np.zeros(outputs)
+            start += count + inputs * outputs
+            found.append((offsets, np.reshape(params[start - inputs * outputs : start], (inputs, outputs))))
+        return found
+
     def load_json(self, path):
         """Load the parameters in a best.json, [parameters, score] or [parameters]. Returns the score, or None.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from world_models.controller.evolution import Evolution
 from world_models.env.record import episode_path, load_episode
-from world_models.rnn.encoding import ENCODE_FRAMES
+from world_models.rnn.encoding import by_parts
 from world_models.rnn.world_model import load_world_model
 
 POPULATION = 4  # a round records few episodes
@@ -34,8 +34,8 @@ class Surprise:
         self._unlikelihood = tf.function(self._negative, input_signature=[tf.TensorSpec((None, size)) for size in sizes])
 
     def __call__(self, episode):
-        parts = [self._encode(episode.obs[i : i + ENCODE_FRAMES])[0] for i in range(0, len(episode.obs), ENCODE_FRAMES)]
-        return self._unlikelihood(tf.concat(parts, axis=0), tf.constant(episode.action, tf.float32)).numpy()
+        mu, _ = by_parts(self._encode, episode.obs)
+        return self._unlikelihood(mu, tf.constant(episode.action, tf.float32)).numpy()
 
     def _negative(self, mu, action):
         first = tf.one_hot(tf.zeros(1, tf.int32), tf.shape(mu)[0] - 1)

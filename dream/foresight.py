@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from world_models.env.record import load_episode
-from world_models.rnn.encoding import ENCODE_FRAMES
+from world_models.rnn.encoding import by_parts
 from world_models.rnn.head import Prediction
 
 BEFORE_THE_END = 20  # frames, in which whatever ends the episode is near
@@ -43,9 +43,7 @@ class Foresight:
         errors, before, episodes = [], [], []
         for path in paths:
             episode = load_episode(path, self.game.action_size, self.game.max_steps)
-            starts = range(0, len(episode.obs), ENCODE_FRAMES)
-            parts = [self._code(episode.obs[i : i + ENCODE_FRAMES]) for i in starts]
-            mu, logvar, error = (np.concatenate(part) for part in zip(*parts, strict=True))
+            mu, logvar, error = by_parts(self._code, episode.obs)
             errors.append(error)
             before.append(error[-BEFORE_THE_END:])
             z = mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, np.float32)

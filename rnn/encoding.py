@@ -15,7 +15,7 @@ from world_models.job.rundir import Progress, Stage, digest, read_json, settings
 from world_models.vae.frames import fingerprint, recorded
 from world_models.vae.vae import load_vae
 
-ENCODE_FRAMES = 250
+ENCODE_FRAMES = 250  # of an episode that V is given at once, so that memory stays small
 SAVE_EVERY = 20  # episodes between updates of partial.json
 
 
@@ -23,6 +23,12 @@ def other_v(series_path, vae_path, game_name):
     """The error message for a series that another V made."""
     folder = os.path.dirname(series_path)
     return f"{series_path} was not made by {vae_path}: remove {folder} and run `python -m rnn.series {game_name}`"
+
+
+def by_parts(function, frames):
+    """function(frames), a tuple of arrays, for a few of an episode's frames at a time."""
+    parts = [function(frames[i : i + ENCODE_FRAMES]) for i in range(0, len(frames), ENCODE_FRAMES)]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 def encode(game, args, vae_path, series_path):
@@ -58,8 +64,7 @@ def _encode_all(game, args, stage, paths, vae_path, made_by):
             print(f"skipped: {error}", file=sys.stderr)
 
     def coded(episode):
-        parts = [encoder(episode.obs[i : i + ENCODE_FRAMES]) for i in range(0, len(episode.obs), ENCODE_FRAMES)]
-        mu, logvar = (np.concatenate(part).astype(np.float16) for part in zip(*parts, strict=True))
+        mu, logvar = (part.astype(np.float16) for part in by_parts(encoder, episode.obs))
         if not (np.isfinite(mu).all() and np.isfinite(logvar).all()):
             raise UserError(f"{vae_path} makes values that float16 cannot hold: train V again")
         return {"mu": mu, "logvar": logvar, "action": episode.action.astype(np.float16), "reward": episode.reward}

@@ -31,6 +31,7 @@ SMALL = {
     "train": "--scale smoke --generations 1 --population 4",
     "evaluate": "--scale smoke --episodes 2 --max-steps 80",
     "play": "--episodes 1",
+    "demo.__main__": "",
     "iterate": "--scale smoke --iterations 1 --validation 1 --test 1",
     "controller.rounds": "",
     "original.convert": "",
@@ -69,6 +70,7 @@ def script_of(command):
     words = words[3:] if words[0] == "mpirun" else words
     assert words[0] == "python", command
     module, arguments = (words[2], words[3:]) if words[1] == "-m" else (words[1].removesuffix(".py"), words[2:])
+    module += ".__main__" if (ROOT / module).is_dir() else ""
     arguments = [os.path.expanduser(PLACEHOLDERS.get(word.strip("[]"), word.strip("[]"))) for word in arguments]
     return module, [path for word in arguments if word for path in sorted(glob.glob(word)) or [word]]
 

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import sys
 
-FLAT = "config", "job", "original", "env", "vae", "rnn", "dream", "doomrnn", "controller", "bench"
+FLAT = "config", "job", "original", "env", "vae", "rnn", "dream", "doomrnn", "controller", "demo", "bench"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CHECKOUT = os.path.dirname(_HERE)
 # TensorFlow imports Keras, which then has the backend that the environment asks for. job.deep says what it was.
