@@ -32,7 +32,7 @@ run: install
 stage = $(GAME) --scale $(SCALE) --run-dir "$(RUN)" --seed $(SEED)
 
 test: install
-	python -m pytest -q -n 2 --dist loadscope --durations=10 $(ARGS)
+	python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations=10 $(ARGS)
 
 demo: install
 	python -m demo

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from world_models import env
+from world_models.config import UserError
 from world_models.controller.agent import Agent
 from world_models.controller.controller import Controller
 from world_models.dream.dream import load_dream
@@ -55,7 +56,24 @@ def run_episodes(pool, world, params, seeds, max_steps):
     scores, steps = np.zeros(len(seeds)), np.zeros(len(seeds), int)
     for k, result in enumerate(run_units(pool, world, units, max_steps)):
         scores[k::count], steps[k::count] = result
-    return scores, steps
+    return finite(pool, scores, "episodes"), steps
+
+
+def finite(pool, scores, what):
+    """scores (N,), with the lowest one in place of those that are not finite. `what` is scored.
+
+    M's mixture can make a z that is far from all that M has seen. Such a dream may then diverge, and its rewards with it.
+    Raises UserError where no score is finite.
+    """
+    good = np.isfinite(scores)
+    if good.all():
+        return scores
+    if not good.any():
+        raise UserError(f"the scores of all {len(scores)} {what} are infinite or no numbers: train M again, this one diverges")
+    if pool.rank == 0:
+        lost = np.sum(~good)
+        print(f"{lost} of {len(scores)} {what} diverged, and count as the worst of the others", file=sys.stderr, flush=True)
+    return np.where(good, scores, np.min(scores[good]))
 
 
 class DreamWorld:

@@ -8,7 +8,7 @@ import numpy as np
 from world_models.controller.ascent import Ascent
 from world_models.controller.evolution import Evolution
 from world_models.controller.report import summary
-from world_models.controller.rollout import open_world, run_episodes, run_units
+from world_models.controller.rollout import finite, open_world, run_episodes, run_units
 from world_models.controller.training import Training
 from world_models.dream.imagination import Imagination
 from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
@@ -35,6 +35,7 @@ def evolve(game, args, keywords, stage, pool):
         units = list(zip(candidates, seeds, strict=True))
         results = run_units(pool, world, units, max_steps)
         scores, steps = (np.array([np.mean(part) for part in parts]) for parts in zip(*results, strict=True))
+        scores = finite(pool, scores, "candidates")
         generation, mean_steps, evaluated = generation + 1, np.mean(steps), {}
         if training:
             training.search.tell(candidates, scores)

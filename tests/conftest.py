@@ -98,3 +98,25 @@ def pendulum_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def doom_run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("doom"), "doom")
+
+
+# The modules that take longest, in that order. The rest takes less than half a minute each.
+LONG = (
+    "test_pipeline",
+    "test_iterate",
+    "test_docs",
+    "test_demo",
+    "test_population",
+    "test_train",
+    "test_rnn_train",
+    "test_games",
+    "test_legacy",
+    "test_gradient",
+    "test_notebook",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long modules first: workers get whole modules (--dist loadscope), and one that begins last must be short."""
+    order = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.module.__name__, len(LONG)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import train
 from config import UserError
 from controller.search import shared_seeds
 from job.seeds import episode_seeds
+from rnn.rnn import load_rnn
 
 
 def _copy(run, folder):
@@ -247,3 +249,25 @@ def test_bad_value_names_its_option(option):
 def test_dream_of_the_car_has_nothing_to_learn_from():
     with pytest.raises(UserError, match="no reward"):
         train.main(["carracing", "--world", "dream"])
+
+
+def test_dreams_that_diverge_count_as_the_worst_and_end_nothing(pendulum_run, tmp_path):
+    """Here one Gaussian of each mixture is infinitely wide, and two infinite numbers of z have no sum."""
+    shutil.copytree(pendulum_run, tmp_path, dirs_exist_ok=True)
+    rnn = load_rnn(str(tmp_path / "rnn" / "rnn.keras"))
+    kernel, bias = rnn.output_layer.get_weights()
+    gaussians = np.arange(bias.size)[rnn.layout.slices["mixture"]].reshape(rnn.z_size, 3, rnn.num_mixture)
+    bias[gaussians[:, 0, 0]], bias[gaussians[:, 2, 0]] = -1.5, 100
+    rnn.output_layer.set_weights([kernel, bias])
+    rnn.save(tmp_path / "rnn" / "rnn.keras")
+    small = ["--scale", "smoke", "--run-dir", tmp_path, "-n", "2"]
+    done = run_script("train.py", "pendulum", *small, "--population", "8", "--eval-episodes", "40")
+    assert "candidates diverged" in done.stderr and "episodes diverged" in done.stderr
+    assert np.isfinite(json.loads((tmp_path / "controller" / "hist.json").read_text())).all()
+    params, score = json.loads((tmp_path / "controller" / "best.json").read_text())
+    assert np.isfinite([*params, score]).all()
+    bias[gaussians[:, 0, 0]] = 7
+    rnn.output_layer.set_weights([kernel, bias])
+    rnn.save(tmp_path / "rnn" / "rnn.keras")
+    done = run_script("train.py", "pendulum", *small, "--name", "none", check=False)
+    assert done.returncode == 2 and "train M again, this one diverges" in done.stderr.splitlines()[-1]
