@@ -25,7 +25,7 @@ setup(
     license="MIT",
     python_requires=">=3.10,<3.14",
     packages=["world_models", *(f"world_models.{folder}" for folder in FOLDERS)],
-    package_data={"world_models.demo": ["page/*"]},
+    package_data={"world_models.demo": ["page/*"], "world_models.bench": ["demos.*"]},
     package_dir={f"world_models.{folder}": folder.replace(".", "/") for folder in FOLDERS},
     cmdclass={"build_py": BuildPy},
     install_requires=[

@@ -41,7 +41,7 @@ export class Dream {
 }
 
 // M's mixture of Gaussians for each dimension of the next z, at `temperature`.
-function mixture(head, game, temperature) {
+export function mixture(head, game, temperature) {
   const size = game.z_size, count = game.num_mixture, deviation = Math.sqrt(temperature);
   const weights = new Float64Array(count * size), means = head.slice(count * size, 2 * count * size);
   const deviations = head.slice(2 * count * size, 3 * count * size).map((log) => Math.exp(log) * deviation);
