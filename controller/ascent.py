@@ -16,8 +16,8 @@ class Ascent:
     start: (P,), the controller to refine. length: the initial step length, for each parameter. horizon: steps through which a
     gradient is backpropagated.
     The first candidate is the current controller, so a step is made only if it scores higher in the same dreams.
-    It can be pickled, with the state of its random generator but without `imagine`, an `Imagination.gradient`. Set `imagine`
-    before `ask`, also after unpickling.
+    controller.state saves it, with the state of its random generator but without `imagine`, an `Imagination.gradient`. Set
+    `imagine` before `ask`, also after a saved state was read.
     """
 
     def __init__(self, start, population, length, seed, horizon):
@@ -28,6 +28,9 @@ class Ascent:
 
     def __getstate__(self):
         return {**self.__dict__, "imagine": None}
+
+    def prepare(self):
+        """Nothing: a saved state is put into the attributes that are there."""
 
     def ask(self):
         """The candidates, (population, num_params) float64: the current controller, then steps of increasing length."""

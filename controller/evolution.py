@@ -8,7 +8,7 @@ STEP_SIZES = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 
 
 class _Normal:
-    """cma's noise, from a separate generator. It is pickled with the search, so that a resumed run draws the same noise."""
+    """cma's noise, from a separate generator. It is saved with the search, so that a resumed run draws the same noise."""
 
     def __init__(self, seed):
         self.generator = np.random.default_rng(seed)
@@ -24,8 +24,8 @@ class Evolution:
     authors' hist.json are those of "csa". "tpa" compares two points on the mean's last step. By default cma uses "tpa" for many
     parameters, as the full controller has, and "csa" for few, as a controller of z alone has.
 
-    It can be pickled, with the state of its noise. The original's L2 term on the fitness is left out: it has the wrong sign
-    there, and no effect where rewards are in the hundreds.
+    controller.state saves it, with the state of its noise. The original's L2 term on the fitness is left out: it has the wrong
+    sign there, and no effect where rewards are in the hundreds.
     """
 
     def __init__(self, start, population, sigma_init, seed, step_size="csa"):
@@ -37,6 +37,10 @@ class Evolution:
             "verbose": -9,
         }
         self._search = cma.CMAEvolutionStrategy(start, sigma_init, options)
+
+    def prepare(self):
+        """Make the objects that cma makes in its first generation. A saved state is put into them."""
+        self.tell(self.ask(), np.arange(self._search.popsize))
 
     def ask(self):
         """The next candidates, (population, num_params) float64."""

@@ -68,11 +68,10 @@ def _training(game, args, world, stage):
     if args.start:
         controller.load_json(args.start)
     how = game.controller_population, game.controller_sigma_init, args.seed, game.controller_step_size
-    training = Training.load(stage.dir)
     if args.search == "cma":
-        return training or Training(Evolution(controller.params, *how))
+        return Training.resumed(stage.dir, Evolution(controller.params, *how))
     start = controller.params, game.controller_population, game.controller_sigma_init, args.seed, args.horizon
-    training = training or Training(Ascent(*start))
+    training = Training.resumed(stage.dir, Ascent(*start))
     training.search.imagine = Imagination(world.dream, controller.act, args.horizon).gradient
     return training
 

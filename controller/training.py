@@ -5,26 +5,19 @@ JSON files are written from it.
 """
 
 import os
-import pickle
 
 import numpy as np
 
 from world_models.config import UserError
-from world_models.job.rundir import Atomic, write_json
+from world_models.controller.state import NAME, OLD_NAME, load_state, save_state
+from world_models.job.rundir import write_json
+
+VALUES = "history", "evaluations", "best_params", "best_score", "seconds"  # of a Training, besides its search
 
 
 def _truncated(value, digits):
     """The original truncates its numbers, toward zero."""
     return int(value * 10**digits) / 10**digits
-
-
-class _Unpickler(pickle.Unpickler):
-    """Also finds modules by the names that they had when older checkpoints were written."""
-
-    def find_class(self, module, name):
-        if module.partition(".")[0] == "controller":
-            module = f"world_models.{module}".replace(".controller.history", ".controller.training")
-        return super().find_class(module, name)
 
 
 class Training:
@@ -71,21 +64,29 @@ class Training:
         write_json(path, [list(self.search.mean), self.evaluations[-1][5]])
 
     def save(self, folder):
-        with Atomic(os.path.join(folder, "checkpoint.pkl")) as temporary, open(temporary, "wb") as file:
-            pickle.dump(self, file)
+        values = {name: getattr(self, name) for name in VALUES}
+        values["best_params"] = None if self.best_params is None else list(self.best_params)
+        save_state(os.path.join(folder, NAME), self.search, values)
         write_json(os.path.join(folder, "hist.json"), self.history, indent=0)
         write_json(os.path.join(folder, "hist_best.json"), self.evaluations, indent=0)
         if self.best_params is not None:
             write_json(os.path.join(folder, "best.json"), [list(self.best_params), self.best_score])
 
-    @staticmethod
-    def load(folder):
-        """The Training that was saved in `folder`, or None. Raises UserError where it cannot be read."""
-        path = os.path.join(folder, "checkpoint.pkl")
-        try:
-            with open(path, "rb") as file:
-                return _Unpickler(file).load()
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise UserError(f"{path} cannot be read ({error!r}): restore it, or remove {folder} to begin again") from None
+    @classmethod
+    def resumed(cls, folder, search):
+        """The Training that was saved in `folder`, or a new one of `search`, which was made with the same settings.
+
+        Raises UserError where the saved one cannot be read, or is a pickle.
+        """
+        training, path = cls(search), os.path.join(folder, NAME)
+        if os.path.exists(path):
+            for name, value in load_state(path, search).items():
+                setattr(training, name, value)
+            if training.best_params is not None:
+                training.best_params = np.array(training.best_params)
+        elif os.path.exists(os.path.join(folder, OLD_NAME)):
+            told = "executes what it contains when it is read: if you trust it, convert it with"
+            raise UserError(f"{os.path.join(folder, OLD_NAME)} {told} `python -m controller.state {folder}`")
+        elif os.path.exists(os.path.join(folder, "hist.json")):
+            raise UserError(f"{folder} has a search without its {NAME}, which cannot go on: choose another --name or --run-dir")
+        return training

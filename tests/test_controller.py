@@ -2,6 +2,7 @@
 
 import pickle
 
+import cma
 import numpy as np
 import pytest
 from conftest import PRECISIONS
@@ -11,6 +12,8 @@ from controller.controller import Controller
 from controller.evolution import Evolution
 from controller.report import bootstrap_interval, summary, table
 from controller.rollout import open_world
+from controller.state import load_state, save_state
+from controller.state import main as convert
 from controller.training import Training
 
 
@@ -102,11 +105,90 @@ def test_search_depends_on_its_seed_alone():
     assert not np.array_equal(_sphere(Evolution(np.zeros(4), 8, 0.1, seed=1), 3), first)
 
 
-def test_pickled_search_goes_on_as_if_nothing_had_happened():
-    search = Evolution(np.zeros(4), 8, 0.1, seed=0)
-    _sphere(search, 3)
-    again = pickle.loads(pickle.dumps(search))
-    np.testing.assert_array_equal(_sphere(search, 4), _sphere(again, 4))
+@pytest.mark.parametrize("step_size", ["csa", "tpa"])
+@pytest.mark.parametrize("generations", [0, 1, 2, 30])
+def test_saved_search_goes_on_as_if_nothing_had_happened(step_size, generations, tmp_path):
+    def made():
+        return Evolution(np.zeros(20), 8, 0.1, 0, step_size)
+
+    search, again, path = made(), made(), str(tmp_path / "checkpoint.npz")
+    _sphere(search, generations)
+    save_state(path, search, {"seconds": 0.1 + 0.2})
+    assert load_state(path, again) == {"seconds": 0.1 + 0.2}
+    for _ in range(3):
+        np.testing.assert_array_equal(_sphere(search, 5), _sphere(again, 5))
+    assert again.rms_stdev == search.rms_stdev
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path):
+    """Neither in the file itself, nor in an array of objects, nor in one of an older version."""
+
+    class Evil:
+        def __reduce__(self):
+            return (tmp_path / "executed").mkdir, ()
+
+    training, evil = Training(Evolution(np.zeros(3), 4, 0.1, seed=0)), pickle.dumps(Evil())
+    (tmp_path / "checkpoint.npz").write_bytes(evil)
+    with pytest.raises(UserError, match="checkpoint.npz cannot be read"):
+        Training.resumed(tmp_path, training.search)
+    np.savez(tmp_path / "checkpoint.npz", told=np.array([Evil()], object))
+    with pytest.raises(UserError, match="checkpoint.npz cannot be read"):
+        Training.resumed(tmp_path, training.search)
+    (tmp_path / "checkpoint.npz").unlink()
+    (tmp_path / "checkpoint.pkl").write_bytes(evil)
+    with pytest.raises(UserError, match=f"convert it with `python -m controller.state {tmp_path}`"):
+        Training.resumed(tmp_path, training.search)
+    assert not (tmp_path / "executed").exists()
+    with pytest.raises(UserError, match="cannot be read"):
+        convert([str(tmp_path)])  # an explicit command, which warns
+    assert (tmp_path / "executed").exists()
+
+
+def test_every_flipped_byte_of_a_checkpoint_is_noticed(tmp_path):
+    training = Training(Evolution(np.zeros(3), 4, 0.1, seed=0))
+    training.save(tmp_path)
+    path, rng = tmp_path / "checkpoint.npz", np.random.default_rng(0)
+    whole, following, noticed = path.read_bytes(), training.search.ask(), 0
+    for _ in range(200):
+        flipped = bytearray(whole)
+        flipped[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        search = Evolution(np.zeros(3), 4, 0.1, seed=0)
+        try:
+            Training.resumed(tmp_path, search)
+        except UserError as error:
+            assert "checkpoint.npz" in str(error) and len(str(error)) < 400
+            noticed += 1
+        else:  # a date or a flag of the zip file, which changes no value
+            np.testing.assert_array_equal(search.ask(), following)
+    assert noticed > 100
+
+
+def test_an_old_checkpoint_is_converted(tmp_path):
+    training = Training(Evolution(np.zeros(5), 4, 0.1, seed=0))
+    for _ in range(3):
+        _sphere(training.search, 1)
+        training.add_generation(np.arange(4.0), np.ones(4))
+    (tmp_path / "checkpoint.pkl").write_bytes(pickle.dumps(training))
+    convert([str(tmp_path)])
+    again = Training.resumed(tmp_path, Evolution(np.zeros(5), 4, 0.1, seed=0))
+    assert again.history == training.history
+    np.testing.assert_array_equal(_sphere(again.search, 4), _sphere(training.search, 4))
+
+
+def test_a_checkpoint_of_another_search_or_version_is_refused(tmp_path, monkeypatch):
+    Training(Evolution(np.zeros(3), 4, 0.1, seed=0)).save(tmp_path)
+    with pytest.raises(UserError, match="CMAAdaptSigmaCSA where this search has a .*CMAAdaptSigmaTPA"):
+        Training.resumed(tmp_path, Evolution(np.zeros(3), 4, 0.1, 0, "tpa"))
+    monkeypatch.setattr(cma, "__version__", "0.1")
+    with pytest.raises(UserError, match="was written with cma .*, and here is cma 0.1"):
+        Training.resumed(tmp_path, Evolution(np.zeros(3), 4, 0.1, seed=0))
+
+
+def test_a_search_without_its_checkpoint_is_not_written_over(tmp_path):
+    (tmp_path / "hist.json").write_text("[]")
+    with pytest.raises(UserError, match="has a search without its checkpoint.npz"):
+        Training.resumed(tmp_path, Evolution(np.zeros(3), 4, 0.1, seed=0))
 
 
 def test_logs_have_the_original_columns(tmp_path):
@@ -119,13 +201,9 @@ def test_logs_have_the_original_columns(tmp_path):
     assert training.evaluations[0][2:] == ["improvement", 10.0 + 12.15, "curr", 10.0, "prev", -12.15, "best", 10.0]
     assert training.evaluations[1][2:] == ["improvement", -5.0, "curr", 5.0, "prev", 10.0, "best", 10.0]
     training.save(tmp_path)
-    assert Training.load(tmp_path).history == training.history
-
-
-def test_broken_checkpoint_is_named(tmp_path):
-    (tmp_path / "checkpoint.pkl").write_bytes(b"\x80\x04nonsense")
-    with pytest.raises(UserError, match="checkpoint.pkl"):
-        Training.load(tmp_path)
+    again = Training.resumed(tmp_path, Evolution(np.zeros(3), 4, 0.1, seed=0))
+    assert (again.history, again.evaluations, again.best_score) == (training.history, training.evaluations, 10.0)
+    np.testing.assert_array_equal(again.best_params, training.best_params)
 
 
 def test_bootstrap_interval_is_that_of_the_mean():

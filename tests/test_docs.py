@@ -34,6 +34,7 @@ SMALL = {
     "demo.__main__": "",
     "iterate": "--scale smoke --iterations 1 --validation 1 --test 1",
     "controller.rounds": "",
+    "controller.state": "",
     "original.convert": "",
     "history": "",
 }

@@ -1,7 +1,6 @@
 """C by gradient: dreams with a gradient, and the search that climbs it."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import train
 from config import GAMES, UserError
 from controller.ascent import Ascent
 from controller.controller import Controller
+from controller.state import load_state, save_state
 from dream.dream import load_dream
 from dream.imagination import Imagination
 from dream.kernel import sample
@@ -102,7 +102,7 @@ def uphill(params, seeds, offset):
     return None, 2 * (1 - params) + np.random.default_rng(int(seeds[0])).normal(0, 0.1, len(params))
 
 
-def test_ascent_climbs_and_never_falls():
+def test_ascent_climbs_and_never_falls(tmp_path):
     search = Ascent(np.zeros(5), 8, 0.1, seed=0, horizon=50)
     search.imagine = uphill
     before = -np.inf
@@ -114,7 +114,9 @@ def test_ascent_climbs_and_never_falls():
         assert fitness[0] >= before
         before = fitness[0]
         if generation == 20:  # as a search that was stopped
-            search = pickle.loads(pickle.dumps(search))
+            save_state(tmp_path / "checkpoint.npz", search, None)
+            search = Ascent(np.zeros(5), 8, 0.1, seed=1, horizon=50)
+            load_state(tmp_path / "checkpoint.npz", search)
             assert search.imagine is None
             search.imagine = uphill
     assert np.abs(search.mean - 1).max() < 0.05
