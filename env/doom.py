@@ -1,9 +1,13 @@
 """Doom's Take Cover on ViZDoom, with the effective settings of gym-doom, which the published experiments used."""
 
+import contextlib
+import glob
 import os
+import shlex
 import shutil
 import sys
 import tempfile
+import time
 import weakref
 
 import gymnasium
@@ -61,6 +65,47 @@ FAILURES = (  # of the engine, a process of its own
 )
 
 
+def _mortal(engine, folder):
+    """The path of a script in `folder` that runs `engine` so that it dies with the thread that started it.
+
+    An engine that outlives its game would hold the terminal's or mpirun's pipes, and mpirun would wait for it. Without
+    util-linux's setpriv the engine itself is run.
+    """
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        return engine
+    path = os.path.join(folder, "engine.sh")
+    with open(path, "w") as file:
+        file.write(f'#!/bin/sh\nexec {setpriv} --pdeathsig KILL -- {shlex.quote(engine)} "$@" >/dev/null 2>&1\n')
+    os.chmod(path, 0o700)
+    return path
+
+
+def _tidy():
+    """Remove what games left whose process was killed: 11 MB of shared memory each, and a folder."""
+    old = time.time() - 60  # so as not to take a segment that another game is just making
+    left = [path for path in glob.glob("/dev/shm/ViZDoom*") if _mine_and_older(path, old)]
+    if left:
+        maps = ""
+        for path in glob.glob("/proc/[0-9]*/maps"):
+            with contextlib.suppress(OSError), open(path) as file:
+                maps += file.read()
+        for path in left:
+            if path not in maps:
+                with contextlib.suppress(OSError):
+                    os.remove(path)
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), "take-cover-[0-9]*-*")):
+        if _mine_and_older(path, old) and not os.path.exists(f"/proc/{path.rsplit('-', 2)[1]}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _mine_and_older(path, time):
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return status.st_uid == os.getuid() and status.st_mtime < time
+    return False
+
+
 def _reason(error):
     return str(error).strip().rstrip(".") or type(error).__name__
 
@@ -98,8 +143,10 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
 
     def _start(self):
         # ViZDoom leaves files in the directory in which it is started, so it is started in a temporary one.
-        folder = tempfile.mkdtemp(prefix="take-cover-")
+        _tidy()
+        folder = tempfile.mkdtemp(prefix=f"take-cover-{os.getpid()}-")
         self._game = _new_game()
+        self._game.set_vizdoom_path(_mortal(os.path.join(os.path.dirname(vizdoom.__file__), "vizdoom"), folder))
         self._end = weakref.finalize(self, _end, self._game, folder)
         before = os.getcwd()
         os.chdir(folder)

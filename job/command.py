@@ -3,7 +3,9 @@
 import argparse
 import errno
 import os
+import signal
 import sys
+import threading
 from dataclasses import fields, replace
 
 from world_models import config
@@ -132,8 +134,35 @@ def explained(error):
     return None
 
 
+class Stopped(BaseException):
+    """A signal has asked this process to end."""
+
+    def __init__(self, number):
+        super().__init__(f"stopped by {signal.Signals(number).name}: run the same command again to go on")
+        self.status = 128 + number
+
+
+def heed_signals():
+    """From now on the first SIGTERM, SIGHUP or SIGINT raises Stopped in the main thread, so that all is ended in order."""
+    # One that is ignored already, as SIGHUP is under nohup, stays so.
+    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+
+    def raise_stopped(number, frame):
+        for each in heeded:
+            signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the tidying
+        raise Stopped(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in heeded:
+            signal.signal(number, raise_stopped)
+
+
 def run_script(main):
-    """Call `main()`. A UserError is printed to stderr as its message alone; the exit status is then 2. See also `explained`."""
+    """Call `main()`. A UserError is printed to stderr as its message alone; the exit status is then 2. See also `explained`.
+
+    After a signal that asks it to end the exit status is 128 + its number.
+    """
+    heed_signals()
     try:
         main()
     except UserError as error:
@@ -142,11 +171,11 @@ def run_script(main):
         if explained(error) is None:
             raise
         stop(explained(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Stopped as stopped:
+        stop(stopped, stopped.status)
 
 
-def stop(error):
-    """End this process with a UserError's message."""
+def stop(error, status=2):
+    """End this process with the message of `error`, a UserError or Stopped."""
     print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr, flush=True)
-    sys.exit(2)
+    sys.exit(status)

@@ -5,6 +5,7 @@ runs/GAME/record/  vae/  series/  rnn/  probe/  controller/  evaluate/
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -126,10 +127,16 @@ class Stage:
                 except OSError:
                     who = "is in use by another process: wait for it, or choose another --run-dir"
                     raise UserError(f"{self.dir} {who}") from None
+                self._clear()
             self._write_config()
             self._unlock = stack.pop_all().close
         self._began = time.time()
         return self
+
+    def _clear(self):
+        """Remove what a killed process had begun to write with Atomic. The lock is held, so nobody else is writing here."""
+        for path in glob.glob(os.path.join(glob.escape(self.dir), ".[0-9]*.*")):
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
 
     def __exit__(self, kind=None, *exception):
         if kind is None:

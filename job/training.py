@@ -60,7 +60,7 @@ class Checkpoints:
         return self.done
 
     def _files(self):
-        return glob.glob(os.path.join(glob.escape(self.folder), "checkpoint-*.weights.h5"))
+        return glob.glob(os.path.join(glob.escape(self.folder), f"checkpoint-{'[0-9]' * 6}.weights.h5"))
 
     @staticmethod
     def _number(path):

@@ -6,8 +6,11 @@
 Results do not depend on the number of ranks: a unit is computed by one rank, and in the same way by any.
 """
 
+import atexit
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +23,7 @@ from world_models.job.machine import cores
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
 # Environment variables set by launchers: MPICH's and Intel's Hydra, Open MPI and PRRTE. Slurm's srun may set none of them.
 _LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+PR_SET_PDEATHSIG = 1
 _STARTED = "WORLD_MODELS_STARTED"  # set by `start` for the ranks that it starts
 
 
@@ -147,16 +151,36 @@ def start(num_worker, units, what):
                 raise UserError(f"--num_worker is {num_worker}, but called from Python there is one: run the script, or pass 1")
             print(f"{num_worker} workers on {available} cores: starting {wanted}", file=sys.stderr)
         if wanted > 1:
-            command = ["mpirun", "-n", str(wanted), sys.executable, *sys.argv]
             try:
-                sys.exit(subprocess.run(command, env={**os.environ, _STARTED: "1"}).returncode)
+                words = ["mpirun", "-n", str(wanted), sys.executable, *sys.argv]
+                job = subprocess.Popen(words, env={**os.environ, _STARTED: "1"}, preexec_fn=_end_with_parent)
             except FileNotFoundError:
                 raise UserError("there is no mpirun on the PATH: run `make install`, or pass -n 1") from None
+            sys.exit(_attended(job))
     pool = Pool()
     if num_worker not in (None, pool.size) and pool.rank == 0 and _STARTED not in os.environ:
         print(f"--num_worker is {num_worker}, but the launcher has started {pool.size}: these do the work", file=sys.stderr)
     _check_work(pool.size, units, what)
     return pool
+
+
+def _end_with_parent():
+    """Let this process get a SIGTERM when its parent dies, as it may by SIGKILL. Only Linux has that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _attended(job):
+    """Wait for the mpirun `job`. Returns its exit status. A signal that ends this process ends the job too."""
+    try:
+        return job.wait()
+    except command.Stopped:
+        job.terminate()
+        try:
+            job.wait(10)
+        except subprocess.TimeoutExpired:
+            job.kill()
+        raise
 
 
 def _launched():
@@ -189,5 +213,12 @@ def run_script(main):
                     command.stop(command.explained(error))
                 _job.abort(2)
             raise
+        except command.Stopped as stopped:
+            if not _job:
+                raise
+            if rank == "0" and _STARTED not in os.environ:  # else the process that started the job says it
+                print(f"{os.path.basename(sys.argv[0])}: {stopped}", file=sys.stderr)
+            atexit._run_exitfuncs()  # ends games
+            _job.abort(stopped.status)
 
     command.run_script(run)

@@ -112,6 +112,7 @@ LONG = (
     "test_games",
     "test_legacy",
     "test_gradient",
+    "test_ends",
     "test_notebook",
 )
 
