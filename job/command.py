@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -126,11 +127,11 @@ _NOT_ALLOWED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 def explained(error):
     """The UserError that says what a full or read-only disk did, for the OSError that it caused. None for another OSError."""
-    where = f"{error.filename} " if error.filename else "a file "
+    where = re.sub(r"/\.\d+\.([^/]*)$", r"/\1", str(error.filename)) if error.filename else "a file"  # as Atomic will call it
     if error.errno in _NO_ROOM:
-        return UserError(f"{where}cannot be written ({error.strerror}): make room, and run the same command again")
+        return UserError(f"{where} cannot be written ({error.strerror}): make room, and run the same command again")
     if error.errno in _NOT_ALLOWED:
-        return UserError(f"{where}cannot be used ({error.strerror}): get access to it, or choose another --run-dir")
+        return UserError(f"{where} cannot be used ({error.strerror}): get access to it, or choose another --run-dir")
     return None
 
 
@@ -166,16 +167,18 @@ def run_script(main):
     try:
         main()
     except UserError as error:
-        stop(error)
+        tell(error)
+        sys.exit(2)
     except OSError as error:
         if explained(error) is None:
             raise
-        stop(explained(error))
+        tell(explained(error))
+        sys.exit(2)
     except Stopped as stopped:
-        stop(stopped, stopped.status)
+        tell(stopped)
+        sys.exit(stopped.status)
 
 
-def stop(error, status=2):
-    """End this process with the message of `error`, a UserError or Stopped."""
+def tell(error):
+    """Print the message of a UserError or Stopped to stderr, with the script's name before it."""
     print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr, flush=True)
-    sys.exit(status)

@@ -209,15 +209,14 @@ def run_script(main):
             sys.exit(2)
         except OSError as error:
             if command.explained(error) and _job:  # the other ranks would wait for this one
-                with contextlib.suppress(SystemExit):
-                    command.stop(command.explained(error))
+                command.tell(command.explained(error))
                 _job.abort(2)
             raise
         except command.Stopped as stopped:
             if not _job:
                 raise
             if rank == "0" and _STARTED not in os.environ:  # else the process that started the job says it
-                print(f"{os.path.basename(sys.argv[0])}: {stopped}", file=sys.stderr)
+                command.tell(stopped)
             atexit._run_exitfuncs()  # ends games
             _job.abort(stopped.status)
 

@@ -80,7 +80,7 @@ def test_a_disk_that_was_full_is_used_again(tmp_path, ranks):
     )
     stopped = run_script(program, ranks=ranks, check=False)
     assert stopped.returncode == 2, stopped.stderr
-    assert "cannot be written (File too large): make room" in stopped.stderr and "Traceback" not in stopped.stderr
+    assert " cannot be written (File too large): make room" in stopped.stderr and "Traceback" not in stopped.stderr
     assert not list((tmp_path / "run").glob("record/*.npz"))
     assert "has 3 episodes" in run_script("extract.py", *arguments).stderr
 
