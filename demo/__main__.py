@@ -24,7 +24,7 @@ def main(argv=None):
     parser.add_argument("--port", type=int, default=8000, help="port of 127.0.0.1; 0 takes a free one (default: 8000)")
     args = parser.parse_args(argv)
     if args.run_dir and not args.game:
-        raise UserError("--run-dir is a run of one game: name the game too, as in `python -m demo doom --run-dir runs/doom`")
+        raise UserError("--run-dir is a run of one game: name the game too, as in `python -m demo GAME --run-dir DIR`")
     if not 0 <= args.port < 65536:
         raise UserError(f"--port is {args.port}: give a number from 0 to 65535")
     load_tensorflow(1)
