@@ -20,7 +20,7 @@ from rnn.world_model import load_world_model
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FIGURES = {
-    "dream": ["dream-car", "dream-car-slowly", "dream-doom"],
+    "dream": ["dream-car", "dream-car-slowly", "dream-doom", "dream-cheat", "dream-pendulum"],
     "sliders": ["sliders-doom", "sliders-car"],
     "film": ["film-car", "film-doom"],
 }
