@@ -33,6 +33,7 @@ SMALL = {
     "play": "--episodes 1",
     "demo.__main__": "",
     "iterate": "--scale smoke --iterations 1 --validation 1 --test 1",
+    "controller.maps": "",
     "controller.rounds": "",
     "controller.state": "",
     "original.convert": "",
