@@ -31,6 +31,7 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_heed,
         )
 
     def pids(self):
@@ -69,6 +70,12 @@ class Job:
             time.sleep(0.1)
         assert self.pids() == []
         return self.process.returncode, told
+
+
+def _heed():
+    """In the new process: no signal is ignored, as SIGINT is where the tests themselves run in a shell's background."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _is_python(pid):
