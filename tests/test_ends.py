@@ -62,10 +62,10 @@ class Job:
             assert self.process.poll() is None and time.time() < until, "it ended, or did not come so far"
             time.sleep(0.05)
 
-    def ended(self, seconds=20):
+    def ended(self, seconds=60):
         """(exit status, its lines on stderr), after all of its processes have ended."""
         told = self.process.communicate(timeout=seconds)[1].splitlines()
-        until = time.time() + 5
+        until = time.time() + 20
         while self.pids() and time.time() < until:
             time.sleep(0.1)
         assert self.pids() == []
