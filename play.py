@@ -13,7 +13,7 @@ import numpy as np
 from world_models.config import UserError
 from world_models.job.command import CommandLine, run_script
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import HERE, need, world_keywords
+from world_models.job.rundir import need, pretrained, world_keywords
 
 HEIGHT = 512  # pixels, about which the window has
 
@@ -34,7 +34,7 @@ def main(argv=None):
     if not 0 < args.speed < float("inf"):
         raise UserError(f"--speed is {args.speed}: give a number above 0")
     if args.pretrained:
-        args.run_dir = os.path.relpath(os.path.join(HERE, "pretrained", game.name))
+        args.run_dir = pretrained(game.name)
     play(game, args)
 
 

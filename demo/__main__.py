@@ -13,7 +13,7 @@ import tempfile
 from world_models.config import GAMES, UserError, scaled
 from world_models.job.command import Parser, run_script
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import HERE
+from world_models.job.rundir import pretrained
 
 
 def main(argv=None):
@@ -47,10 +47,10 @@ def runs(name=None, run_dir=None):
     A game's key is its name. A run that has rounds (iterate.py) is shown after the first and the last one, as NAME-first and
     NAME-last.
     """
-    names = [name] if name else [name for name in GAMES if os.path.isdir(os.path.join(HERE, "pretrained", name))]
+    names = [name] if name else [name for name in GAMES if os.path.isdir(pretrained(name))]
     found = {}
     for name in names:
-        game, folder = scaled(name), run_dir or os.path.relpath(os.path.join(HERE, "pretrained", name))
+        game, folder = scaled(name), run_dir or pretrained(name)
         rounds = sorted(glob.glob(os.path.join(folder, "rounds", "[0-9]*")))
         if rounds:
             found |= {f"{name}-first": (game, rounds[0]), f"{name}-last": (game, rounds[-1])}

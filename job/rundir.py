@@ -260,6 +260,11 @@ def search_folder(name):
     return "controller" if name is None else f"controller-{name}"
 
 
+def pretrained(name):
+    """The folder of the agent of game `name` that comes with this repository, whether there is one or not."""
+    return os.path.relpath(os.path.join(HERE, "pretrained", name))
+
+
 def need(run_dir, stage, file, game):
     """The path of a file that an earlier stage wrote. Raises UserError, with the command to run, where it is missing."""
     path = os.path.join(run_dir, stage, file)
