@@ -17,6 +17,7 @@ from world_models.config import UserError
 from world_models.controller.report import save_figure
 from world_models.job.command import Parser, run_script
 from world_models.job.outputs import PICTURES, check_output
+from world_models.job.reading import short
 from world_models.job.rundir import read_json
 
 GENERATIONS = (1, 5, 10, 25, 50, 100, 200, 400, 600, 1000, 1800)  # rows of the table
@@ -88,7 +89,7 @@ def _kind(path, number, row):
         raise UserError(f"{path}, row {number}: has neither the 9 numbers of hist.json nor the 10 entries of hist_best.json")
     for value in values:
         if type(value) not in (int, float) or not abs(value) < 1e300:
-            raise UserError(f"{path}, row {number}: {value!r} is not a finite number: restore the file, or leave it out")
+            raise UserError(f"{path}, row {number}: {short(value)} is not a finite number: restore the file, or leave it out")
     return kind
 
 

@@ -192,19 +192,20 @@ class Round:
 
     def _validated(self, search):
         path = self.path("evaluate", f"real-validation-{search}.json")
-        return read_json(path)["mean"] if os.path.exists(path) else None
+        return read_json(path, {"mean": float})["mean"] if os.path.exists(path) else None
 
     def _write(self, began):
         from world_models.vae.frames import episode_length
 
-        chosen = read_json(self.path("controller", "chosen.json"))
-        dream, test = (read_json(self.path("evaluate", f"{world}-test.json")) for world in ("dream", "real"))
+        chosen = read_json(self.path("controller", "chosen.json"), {"search": str, "validation": dict})
+        scored = {"mean": float, "interval": [float]}
+        dream, test = (read_json(self.path("evaluate", f"{world}-test.json"), scored) for world in ("dream", "real"))
         rows = read_rounds(self.args.run_dir)
         recorded = (path for path in list_episodes(self.path("record")) if not linked(os.path.basename(path)))
         frames = sum(episode_length(path, self.game.action_size) for path in recorded)
         for search in chosen["validation"]:
-            frames += sum(read_json(self.path("evaluate", f"real-validation-{search}.json"))["steps"])
-        losses = [row for row in read_log(self.path("rnn")) if "epoch" in row][-1]
+            frames += sum(read_json(self.path("evaluate", f"real-validation-{search}.json"), {"steps": [int]})["steps"])
+        losses = read_log(self.path("rnn"), "epoch")[-1]
         row = {
             "round": self.number,
             "real_frames": frames + (rows[-1]["real_frames"] if rows else 0),
@@ -227,7 +228,7 @@ class Round:
 
 def _gained(folder):
     """By what share a training of V with --start lowered the held-out loss."""
-    losses = [row["val_loss"] for row in read_log(folder) if "val_loss" in row]
+    losses = [row["val_loss"] for row in read_log(folder, "val_loss")]
     return 1 - losses[-1] / losses[0]
 
 

@@ -48,6 +48,14 @@ setup(
         "imageio-ffmpeg>=0.5",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.7", "ruff>=0.9", "playwright>=1.50", "wasmtime>=25"]
+        "test": [
+            "pytest>=8",
+            "pytest-cov>=5",
+            "pytest-xdist>=3.7",
+            "ruff>=0.9",
+            "playwright>=1.50",
+            "wasmtime>=25",
+            "hypothesis>=6.100",
+        ]
     },
 )

@@ -105,6 +105,7 @@ def _parse(argv):
 def _with_legacy(game, args, pool):
     """Convert --legacy's files. Returns the Game with the mode of their C and, without --sigma-init, their last step size."""
     from world_models.controller.agent import load_controller
+    from world_models.history import read_history
 
     pool.together(lambda: pool.rank or import_folder(game, args.legacy, args.run_dir, args.controller, args.world))
     mode, _ = pool.together(lambda: load_controller(args.run_dir, game, "legacy"))
@@ -113,6 +114,7 @@ def _with_legacy(game, args, pool):
     history = os.path.join(args.run_dir, "legacy", "hist.json")
     sigma = game.controller_sigma_init
     if args.controller_sigma_init is None and os.path.exists(history):
+        read_history(history)  # says what is wrong with it
         sigma = read_json(history)[-1][6]  # rms_stdev
     return replace(game, controller_mode=mode, controller_sigma_init=sigma)
 

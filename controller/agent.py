@@ -8,9 +8,10 @@ import os
 
 import tensorflow as tf
 
+from world_models.config import UserError
 from world_models.controller.controller import Controller, mode_of, read_params
 from world_models.dream.rows import filled, uniform
-from world_models.job.rundir import need, read_json, search_folder
+from world_models.job.rundir import need, search_folder, settings_in
 from world_models.rnn.world_model import load_memory
 
 
@@ -66,4 +67,8 @@ def load_controller(run_dir, game, stage=None, file=None):
     params, _ = read_params(file or need(run_dir, stage, "best.json", game.name))
     if file or stage == "legacy":
         return mode_of(game, len(params), load_memory(run_dir, game)), params
-    return read_json(need(run_dir, stage, "config.json", game.name))["settings"]["controller_mode"], params
+    config = need(run_dir, stage, "config.json", game.name)
+    mode = settings_in(os.path.dirname(config)).get("controller_mode")
+    if mode is None:
+        raise UserError(f"{config} has no controller_mode, so it is not of a controller: restore it")
+    return mode, params

@@ -10,6 +10,7 @@ import tensorflow as tf
 from world_models import config
 from world_models.config import MODES, UserError
 from world_models.dream.kernel import total
+from world_models.job.reading import misfit
 from world_models.job.rundir import read_json, write_json
 from world_models.rnn.features import features
 
@@ -136,15 +137,11 @@ def _map_actions(x, maps):
 def read_params(path):
     """(params (P,) float64, score or None) of a file [params, score] or [params]. Raises UserError, naming it, if it is not."""
     value = read_json(path)
-    try:
-        params, score = np.array(value[0], np.float64), value[1] if len(value) > 1 else None
-        good = params.ndim == 1 and params.size and np.isfinite(params).all()
-        good = good and (score is None or isinstance(score, (int, float)) and np.isfinite(score))
-    except (TypeError, ValueError, IndexError, KeyError):
-        good = False
-    if not good:
+    good = isinstance(value, list) and value and value[0] and not misfit(value[0], [float])
+    score = value[1] if good and len(value) > 1 else None
+    if not good or (score is not None and misfit(score, float)):
         raise UserError(f"{path} is not [parameters, score] with finite numbers: restore it, or train the controller again")
-    return params, score
+    return np.array(value[0], np.float64), score
 
 
 def mode_of(game, count, rnn=None):

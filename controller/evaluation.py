@@ -149,7 +149,7 @@ def _keep_other(path, made_by):
     """Rename the result in `path`, and its histogram, if it was not made by the agent and the settings `made_by`."""
     if not os.path.exists(path):
         return
-    before = read_json(path)
+    before = read_json(path, dict)
     if any(before.get(name) != value for name, value in made_by.items()):
         (base, _), other = os.path.splitext(path), digest(path)[:8]
         for extension in (".json", ".png"):

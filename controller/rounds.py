@@ -43,7 +43,7 @@ def main(argv=None):
         load_tensorflow(1)
         run = args.runs[0]
         chosen = _chosen(args.rounds, run, [row["round"] for row in rounds[run]])
-        game = scaled(read_json(os.path.join(chosen[min(chosen)], "evaluate", "real-test.json"))["game"])
+        game = scaled(read_json(os.path.join(chosen[min(chosen)], "evaluate", "real-test.json"), {"game": str})["game"])
         if args.maps:
             from world_models.controller.maps import check_map, draw_maps
 

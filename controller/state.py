@@ -13,14 +13,14 @@ import os
 import pickle
 import sys
 import types
-import zipfile
-import zlib
 
 import cma
 import numpy as np
 
 from world_models.config import UserError
 from world_models.job.command import Parser, run_script
+from world_models.job.npz import read_npz
+from world_models.job.reading import parsed, reading
 from world_models.job.rundir import Atomic
 
 NAME, OLD_NAME = "checkpoint.npz", "checkpoint.pkl"
@@ -43,18 +43,14 @@ def load_state(path, search):
 
     Raises UserError, naming the file, where it cannot be read, or is of another kind of search or version of cma.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            told = json.loads(file["told"].item())
-            arrays = [file[str(i)] for i in range(len(file.files) - 1)]
+    with reading(path, f"restore it, or remove {os.path.dirname(path)} to begin again"):
+        arrays = read_npz(path)
+        told = parsed(arrays.pop("told").item(), {"cma": str, "search": dict, "values": dict})
         version = told["cma"]
         if version == cma.__version__:
             search.prepare()
-            _Decoder(arrays).put(told["search"], search)
+            _Decoder([arrays[str(i)] for i in range(len(arrays))]).put(told["search"], search)
             return told["values"]
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        folder = os.path.dirname(path)
-        raise UserError(f"{path} cannot be read ({error}): restore it, or remove {folder} to begin again") from None
     raise UserError(f"{path} was written with cma {version}, and here is cma {cma.__version__}: install that version to go on")
 
 

@@ -1,16 +1,15 @@
 """Recorded episodes on disk: one compressed .npz each, in the original's layout (obs, action) with reward and done added."""
 
-import contextlib
 import os
 import shutil
 import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
 from world_models.config import UserError
-from world_models.job.npz import save_npz
+from world_models.job.npz import read_npz, save_npz
+from world_models.job.reading import reason
 from world_models.job.rundir import Atomic
 
 HELD_OUT_EVERY = 20  # one episode in 20 is kept from training
@@ -54,11 +53,14 @@ def load_episode(path, action_size, max_steps=np.inf):
     not say how an episode ended: for them the length alone decides.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
-    with _open_episode(path) as episode:
+    try:
+        episode = read_npz(path, ("obs", "action", "reward", "done"))
         obs = episode["obs"]
         action = np.asarray(episode["action"], np.float32)
         reward = np.asarray(episode["reward"], np.float32) if "reward" in episode else np.full(len(action), np.nan, np.float32)
         ended = len(action) < max_steps and ("done" not in episode or bool(episode["done"][-1]))
+    except Exception as error:  # zipfile, zlib, lzma and NumPy raise exceptions that have no common base
+        raise BadEpisode(path, f"cannot be read ({reason(error)})") from None
     if action.ndim == action_size == 1:
         action = action[:, None]
     if action.ndim != 2 or action.shape[1] != action_size:
@@ -72,16 +74,6 @@ def load_episode(path, action_size, max_steps=np.inf):
     if reward.shape != (len(action),):
         raise BadEpisode(path, f"has rewards of shape {reward.shape}, not ({len(action)},)")
     return Episode(obs, action, reward, ended)
-
-
-@contextlib.contextmanager
-def _open_episode(path):
-    """The arrays of the npz `path`. Any error in reading them is raised as BadEpisode."""
-    try:
-        with np.load(path, allow_pickle=False) as episode:
-            yield episode
-    except (OSError, ValueError, EOFError, LookupError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadEpisode(path, f"cannot be read ({error})") from None
 
 
 class BadEpisode(UserError):
@@ -134,7 +126,7 @@ def _contents(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist()))
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # as in load_episode
         return path
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from world_models.config import Game, UserError, option
 from world_models.job.machine import PRECISIONS, check_precision, fast_precision
+from world_models.job.reading import REMEDY, cut, misfit, parsed, reading, short
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
@@ -40,6 +41,8 @@ THEN = {
     "vae_from_mean": False,
     "played_by": None,
 }
+KINDS = {f.name: f.type for f in fields(Game) if f.metadata}  # of settings
+CHOICES = {f.name: f.metadata["choices"] for f in fields(Game) if f.metadata.get("choices")}
 OPTIONS = {f.name: f"{option(f)} " for f in fields(Game) if f.metadata}
 # The command that makes each stage's output, for the message where it is missing.
 COMMANDS = {
@@ -83,15 +86,18 @@ def write_json(path, value, indent=None):
         file.write(json.dumps(value, indent=indent) + "\n")  # json.dump takes twice as long for millions of numbers
 
 
-def read_json(path):
-    """The value in the JSON file `path`. Raises UserError where it cannot be read."""
-    try:
-        with open(path) as file:
-            return json.load(file)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: give the path of a file that does") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}): restore or remove it") from None
+def read_json(path, form=object, texts=True):
+    """The value in the JSON file `path`, of this `form` (reading.misfit), and with texts=False without any text in it.
+
+    Raises UserError where it is anything else or cannot be read.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"{path} does not exist: give the path of a file that does")
+    with reading(path, kind="JSON"), open(path) as file:
+        text = file.read()
+        if not texts and '"' in text:
+            raise ValueError("it has text where numbers belong")
+        return parsed(text, form)
 
 
 class Stage:
@@ -148,7 +154,7 @@ class Stage:
         path = self.path("config.json")
         settings = json.loads(json.dumps(self.settings))  # tuples become lists, as they will be when read
         if self._exclusive and os.path.exists(path):
-            before = read_json(path).get("settings", {})
+            before = settings_in(self.dir)
             before = {
                 name: settings[name] if then is None else then for name, then in THEN.items() if name in settings
             } | before
@@ -156,15 +162,17 @@ class Stage:
                 if name not in EXTENDABLE and settings.get(name) != before.get(name):
                     flag = OPTIONS.get(name, f"{name}=")
                     raise UserError(
-                        f"{self.dir} was made with {flag}{before.get(name)}, not {settings.get(name)}: "
+                        f"{self.dir} was made with {flag}{cut(str(before.get(name)))}, not {cut(str(settings.get(name)))}: "
                         "use the same settings, choose another --run-dir, or remove that folder"
                     )
         write_json(path, {"settings": settings, **origin()}, indent=1)
 
     def log(self, **row):
         """Append a row to log.jsonl; `time` is in seconds since 1970."""
-        with open(self.path("log.jsonl"), "a") as file:
-            file.write(json.dumps({"time": round(time.time(), 2), **row}) + "\n")
+        line = json.dumps({"time": round(time.time(), 2), **row}) + "\n"
+        with open(self.path("log.jsonl"), "ab+") as file:
+            torn = file.tell() and file.seek(-1, os.SEEK_END) and file.read() != b"\n"  # by a full disk
+            file.write((b"\n" if torn else b"") + line.encode())
 
     def summary(self, step, values):
         """Write scalars {name: value} at `step` for TensorBoard."""
@@ -179,24 +187,30 @@ class Stage:
 
 
 def read_rounds(run_dir):
-    """The rows of rounds/rounds.jsonl of a run, one for each finished round of iterate.py; none where there is no such file."""
-    return read_rows(os.path.join(run_dir, "rounds", "rounds.jsonl"))
+    """The rows of rounds/rounds.jsonl of a run, one for each finished round of iterate.py; none where there is no such file.
 
-
-def read_log(folder):
-    """The rows of a stage's log.jsonl, oldest first; none where there is no such file."""
-    return read_rows(os.path.join(folder, "log.jsonl"))
-
-
-def read_rows(path):
-    """The rows of a .jsonl file; none where it does not exist. Raises UserError where it cannot be read."""
+    Raises UserError where it cannot be read.
+    """
+    numbers = ("real_frames", "dream", "real", "real_low", "real_high", "validation", "hours")
+    path = os.path.join(run_dir, "rounds", "rounds.jsonl")
     if not os.path.exists(path):
         return []
-    try:
-        with open(path) as file:
-            return [json.loads(line) for line in file]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): restore or remove it") from None
+    with reading(path), open(path) as file:
+        return [parsed(line, {"round": int} | dict.fromkeys(numbers, float)) for line in file]
+
+
+def read_log(folder, *names):
+    """The rows of a stage's log.jsonl that have numbers of these `names`, oldest first; none where there is no such file.
+
+    A line that a full disk cut short is left out.
+    """
+    rows, form = [], dict.fromkeys(names, float)
+    path = os.path.join(folder, "log.jsonl")
+    with reading(path), open(path, errors="replace") if os.path.exists(path) else contextlib.nullcontext(()) as file:
+        for line in file:
+            with contextlib.suppress(ValueError, RecursionError):
+                rows.append(parsed(line, form))
+    return rows
 
 
 def world_keywords(game, args, run_dir):
@@ -204,7 +218,11 @@ def world_keywords(game, args, run_dir):
     before = {}
     for stage in ("vae", "record", "controller"):
         before |= settings_in(os.path.join(run_dir, stage)) if run_dir else {}
-    return {name: getattr(args, name) or before.get(name, values[0]) for name, (values, _) in game.options.items()}
+    keywords = {name: getattr(args, name) or before.get(name, values[0]) for name, (values, _) in game.options.items()}
+    for name, value in keywords.items():
+        if value not in game.options[name][0]:
+            raise UserError(f"{run_dir} has --{name} {short(value)}, which {game.name} does not have: choose another --run-dir")
+    return keywords
 
 
 def settle_precision(args, stage=None):
@@ -229,9 +247,22 @@ def digest(path):
 
 
 def settings_in(stage_dir):
-    """The settings in a stage's config.json, {} where there is none. Raises UserError where it is unreadable."""
+    """The settings in a stage's config.json, {} where there is none.
+
+    Raises UserError where it is unreadable, or has a setting that is not of its kind.
+    """
     config = os.path.join(stage_dir, "config.json")
-    return read_json(config).get("settings", {}) if os.path.exists(config) else {}
+    if not os.path.exists(config):
+        return {}
+    settings = read_json(config, {"settings": dict})["settings"]
+    wrong = misfit(settings, {name: KINDS[name] for name in KINDS.keys() & settings.keys()})
+    choices = (name for name in CHOICES.keys() & settings.keys() if settings[name] not in CHOICES[name])
+    wrong = wrong or next(
+        (f"{name} is {short(settings[name])}, not one of {', '.join(CHOICES[name])}" for name in choices), None
+    )
+    if wrong:
+        raise UserError(f"{config} cannot be used ({wrong}): {REMEDY}")
+    return settings
 
 
 def add_start_option(command_line, name):

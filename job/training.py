@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from world_models.config import UserError
 from world_models.job.deep import keras
+from world_models.job.reading import reading
 from world_models.job.rundir import Atomic
 
 
@@ -52,11 +53,8 @@ class Checkpoints:
         if self.done:
             path = os.path.join(self.folder, f"checkpoint-{self.done:06d}.weights.h5")
             model.optimizer.build(model.trainable_variables)
-            try:
+            with reading(path, "remove it to start this training again"):
                 model.load_weights(path)
-            except (OSError, ValueError, KeyError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise UserError(f"{path} cannot be read ({reason}): remove it to start this training again") from None
         return self.done
 
     def _files(self):

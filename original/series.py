@@ -11,13 +11,16 @@ import zlib
 import numpy as np
 
 from world_models.config import UserError
-from world_models.job.npz import npy_header
+from world_models.job.npz import npy_header, read_array
+from world_models.job.reading import cut, reading, reason
 
 ARRAYS = ("mu", "logvar", "action")
+AGAIN = "remove it and copy or make it again"
+MOST_COMPRESSED = 100  # latent vectors and actions are mostly noise: more than this is made to fill the memory
 NUMBERS = {order + kind for order in "<>|=" for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
 CONVERT = (
-    "where you trust the file, load it with np.load(..., allow_pickle=True) and write np.savez(new, mu=np.concatenate(mu), "
-    "logvar=np.concatenate(logvar), action=np.concatenate(action), length=[len(part) for part in mu])"
+    "if you trust it, load it with np.load(..., allow_pickle=True) and write np.savez(new, mu=np.concatenate(mu), ..., "
+    "length=[len(part) for part in mu])"
 )
 
 
@@ -27,11 +30,8 @@ class _Unfit(Exception):
 
 def made_here(path):
     """Whether rnn.series wrote the npz `path`: only it has an array `vae`. Raises UserError for another file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "vae.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read ({error}): remove it and copy or make it again") from None
+    with reading(path, AGAIN), zipfile.ZipFile(path) as archive:
+        return "vae.npy" in archive.namelist()
 
 
 def read_series(path):
@@ -40,26 +40,23 @@ def read_series(path):
     The file is read into memory, and nothing in it is executed. Raises UserError, naming the file, where it cannot be read,
     lacks an array, or has one that is empty, has values that are not finite in float16, or does not fit the others.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
+    with reading(path, AGAIN), zipfile.ZipFile(path) as archive:
+        try:
             missing = [name for name in ARRAYS if f"{name}.npy" not in archive.namelist()]
             if missing:
                 raise _Unfit(f"has no array {missing[0]}")
             length = _length(archive) if "length.npy" in archive.namelist() else None
             arrays, lengths = zip(*(_flat(archive, name, length) for name in ARRAYS), strict=True)
-        series = dict(zip(ARRAYS, arrays, strict=True))
-        if lengths[0] != lengths[1] or lengths[0] != lengths[2] or series["mu"].shape != series["logvar"].shape:
-            raise _Unfit("has arrays mu, logvar and action of shapes that do not fit together")
-    except _Unfit as error:
-        raise UserError(f"{path} {error}") from None
-    except (OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error}): remove it and copy or make it again") from None
+            series = dict(zip(ARRAYS, arrays, strict=True))
+            if lengths[0] != lengths[1] or lengths[0] != lengths[2] or series["mu"].shape != series["logvar"].shape:
+                raise _Unfit("has arrays mu, logvar and action of shapes that do not fit together")
+        except _Unfit as error:
+            raise UserError(f"{path} {error}") from None
     return {**series, "length": np.array(lengths[0], np.int32)}
 
 
 def _length(archive):
-    with archive.open("length.npy") as file:
-        length = np.lib.format.read_array(file, allow_pickle=False)
+    length = read_array(archive, archive.getinfo("length.npy"))
     if length.dtype.kind not in "iu" or length.ndim != 1 or length.size == 0 or length.min() < 1:
         raise _Unfit(f"has an array length of {length.dtype} {length.shape}, not the frames of each episode, 1 or more")
     return length.tolist()
@@ -67,10 +64,16 @@ def _length(archive):
 
 def _flat(archive, name, length):
     """(array (F,W) float16, frames of each episode) of the array `name`; `length` is the file's array, or None."""
-    with archive.open(f"{name}.npy") as file:
-        _, dtype = npy_header(file)
+    info = archive.getinfo(f"{name}.npy")
+    if info.file_size > (1 << 20) + MOST_COMPRESSED * info.compress_size:
+        raise _Unfit(f"has an array {name} of {info.file_size} bytes in {info.compress_size}, which no latent vectors are")
+    with archive.open(info) as file:
+        *_, dtype = npy_header(file)
         if dtype.kind == "O":
-            array, length = _joined(_unpickled(file, name), name)
+            parts = _unpickled(file, name)
+            if sum(part.nbytes for part in parts) > info.file_size:  # a pickle can name one array a million times
+                raise _Unfit(f"has an array {name} of more numbers than it holds")
+            array, length = _joined(parts, name)
         elif dtype.kind in "fiu":
             array, length = _stacked(archive, name, length)
         else:
@@ -84,8 +87,8 @@ def _flat(archive, name, length):
 
 def _stacked(archive, name, length):
     """(array (F,W) float16, frames of each episode) of a plain array: (F,W) where `length` is given, else (N,T,W)."""
-    with archive.open(f"{name}.npy") as file:
-        array = np.lib.format.read_array(file, allow_pickle=False)
+    info = archive.getinfo(f"{name}.npy")
+    array = read_array(archive, info, info.file_size)
     shape, counted = array.shape, 2 if length is None else 1  # axes before the last one
     if name == "action" and array.ndim == counted:
         array = array[..., None]
@@ -132,15 +135,15 @@ def _unpickled(file, name):
         raise
     except Exception as error:  # a pickle can raise anything
         raise _Unfit(
-            f"has a pickled array {name} that is not of plain arrays of numbers ({str(error)[:200]}): {CONVERT}"
+            f"has a pickled array {name} that is not of plain arrays of numbers ({cut(reason(error))}): {CONVERT}"
         ) from None
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     """Reads NumPy's pickles of arrays into objects of this module. No function of NumPy or of any other module is called.
 
     Allowing NumPy's own classes would not be safe: its dtypes and arrays trust the pickle, which could have numbers used as
-    addresses of objects.
+    addresses of objects. The base class is the one in Python: that in C allocates whatever size a pickle names.
     """
 
     def find_class(self, module, name):

@@ -29,20 +29,34 @@ class Series:
         else:
             arrays = {**read_series(path), "vae": ""}
             arrays["episode"] = np.array([f"{e:06d}" for e in range(len(arrays["length"]))])
-        try:
-            self.mu, self.logvar, self.action = (arrays[name] for name in ("mu", "logvar", "action"))
-            self.length, self.episode, self.vae = np.array(arrays["length"]), arrays["episode"].tolist(), str(arrays["vae"])
-        except KeyError as error:
-            raise UserError(f"{path} has no array {error}: remove it and make it again") from None
+        missing = [name for name in ("mu", "logvar", "action", "length", "episode", "vae") if name not in arrays]
+        if missing:
+            raise UserError(f"{path} has no array {missing[0]!r}: remove it and make it again")
+        self.mu, self.logvar, self.action = (arrays[name] for name in ("mu", "logvar", "action"))
+        self.length, self.episode, self.vae = np.array(arrays["length"]), arrays["episode"].tolist(), str(arrays["vae"])
         self.reward = arrays.get("reward", np.full(len(self.mu), np.nan, np.float32))
+        ended = np.array(arrays.get("ended", np.ones(len(self.length), bool)))
+        self._check(path, ended)
         self.start = np.concatenate([[0], np.cumsum(self.length)[:-1]]).astype(np.int64)
-        frames = {len(array) for array in (self.mu, self.logvar, self.action, self.reward)} | {int(self.length.sum())}
-        if len(frames) != 1 or len(self.length) != len(self.episode) or self.mu.shape != self.logvar.shape:
-            raise UserError(f"{path} has arrays of lengths that do not fit together: remove it and make it again")
         self.first = np.zeros(len(self.mu), np.float32)  # 1 at each episode's first frame
         self.first[self.start] = 1
         self.cut = np.zeros(len(self.mu), bool)
-        self.cut[self.start + self.length - 1] = ~np.array(arrays.get("ended", np.ones(len(self.length), bool)))
+        self.cut[self.start + self.length - 1] = ~ended
+
+    def _check(self, path, ended):
+        """Raises UserError, naming the file, where its arrays do not fit together or hold other than finite numbers."""
+        rows = {"mu": self.mu, "logvar": self.logvar, "action": self.action}
+        for name, array in rows.items():
+            if array.dtype != np.float16 or array.ndim != 2 or not array.size:
+                raise UserError(f"{path} has {name} of {array.dtype} {array.shape}: remove it and make it again")
+            if not np.isfinite([array.min(), array.max()]).all():  # NaN propagates to both
+                raise UserError(f"{path} has values in {name} that are not finite: remove it and make it again")
+        flat = self.reward.ndim == self.length.ndim == ended.ndim == 1 and isinstance(self.episode, list)
+        kinds = self.reward.dtype.kind, self.length.dtype.kind, ended.dtype.kind
+        fit = flat and kinds == ("f", "i", "b") and self.length.min(initial=1) > 0
+        fit = fit and {len(array) for array in [*rows.values(), self.reward]} == {int(self.length.sum())}
+        if not fit or not len(self.length) == len(self.episode) == len(ended) or self.mu.shape != self.logvar.shape:
+            raise UserError(f"{path} has arrays of lengths that do not fit together: remove it and make it again")
 
     def frames(self, episode):
         """Indices of the frames of episode number `episode`."""

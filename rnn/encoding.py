@@ -123,15 +123,19 @@ class _Partial:
     """The series so far: raw files to which episodes are appended, and a note (partial.json) of how much of them is valid."""
 
     def __init__(self, stage, columns, made_by):
-        """columns: {array name: (dtype, a frame's shape)}. A note of another V or of other columns is ignored."""
+        """columns: {array name: (dtype, a frame's shape)}. A note of another V, of other columns or of more is ignored."""
         self.note, self.columns, self.made_by = stage.path("partial.json"), columns, made_by
-        before = read_json(self.note) if os.path.exists(self.note) else {}
-        if before.get("vae") != made_by or before.get("columns") != list(columns):
-            before = {"read": 0, "length": [], "ended": [], "episode": []}
-        self.read, self.length, self.ended, self.episode = (before[key] for key in ("read", "length", "ended", "episode"))
+        form = {"vae": str, "columns": list, "read": int, "length": [int], "ended": [bool], "episode": [str]}
+        before = read_json(self.note, form) if os.path.exists(self.note) else {}
         self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in columns}
-        for name, (dtype, shape) in columns.items():
-            self.files[name].truncate(np.dtype(dtype).itemsize * math.prod(shape) * sum(self.length))
+        frames = sum(before.get("length", []))
+        sizes = {name: np.dtype(dtype).itemsize * math.prod(shape) * frames for name, (dtype, shape) in columns.items()}
+        whole = all(os.path.getsize(file.name) >= sizes[name] for name, file in self.files.items())
+        if before.get("vae") != made_by or before.get("columns") != list(columns) or not whole:
+            before, sizes = {"read": 0, "length": [], "ended": [], "episode": []}, dict.fromkeys(columns, 0)
+        self.read, self.length, self.ended, self.episode = (before[key] for key in ("read", "length", "ended", "episode"))
+        for name, file in self.files.items():
+            file.truncate(sizes[name])
 
     def append(self, name, arrays, ended):
         """Append an episode. arrays: {array name: (T, ...)}; ended: whether the game ended it."""

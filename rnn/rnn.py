@@ -52,6 +52,14 @@ class MDNRNN(keras.Model):
         self.output_layer.build((None, rnn_size))
         self.built = True
 
+    @staticmethod
+    def shapes(z_size, action_size, rnn_size, num_mixture=5, predict_restart=False, **others):
+        """The shapes of the weights, in the order of ORIGINAL_NAMES[True], of a model with these arguments."""
+        reward, action = (others.get(f"predict_{name}", False) for name in ("reward", "action"))
+        outputs = Head(z_size, num_mixture, action_size, predict_restart, reward, action).size
+        inputs = z_size + action_size + predict_restart + rnn_size
+        return [(inputs, 4 * rnn_size), (4 * rnn_size,), (rnn_size, outputs), (outputs,)]
+
     def get_config(self):
         names = ("z_size", "action_size", "rnn_size", "num_mixture")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}, **self.predicts}
@@ -71,15 +79,8 @@ class MDNRNN(keras.Model):
 
     def _set_integers(self, path, arrays):
         """Set the weights. arrays: {name: integers}. Raises UserError where one has the wrong shape."""
-        inputs, gates = self.cell.kernel.shape
-        output_w, output_b = self.output_layer.weights
-        shapes = {
-            "output_w": output_w.shape,
-            "output_b": output_b.shape,
-            "lstm kernel": (inputs + self.rnn_size, gates),
-            "lstm bias": (gates,),
-        }
-        check_shapes(path, arrays, arrays.values(), [shapes[name] for name in arrays])
+        inputs = self.cell.kernel.shape[0]
+        _check_shapes(path, arrays, self.get_config())
         weights = {name: array / UNITS for name, array in arrays.items()}
         kernel, bias = _swap_gates(weights["lstm kernel"]), _swap_gates(weights["lstm bias"])
         bias[self._forget_gate] += 1  # the original adds it at run time
@@ -117,7 +118,9 @@ class MDNRNN(keras.Model):
         if min(z_size, action_size) < 1:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise UserError(f"{path} has arrays that make no LSTM with a mixture of {num_mixture} ({shapes}): restore the file")
-        model = cls(z_size, action_size, rnn_size, num_mixture, restart)
+        sizes = {"z_size": z_size, "action_size": action_size, "rnn_size": rnn_size, "num_mixture": num_mixture}
+        _check_shapes(path, arrays, sizes | {"predict_restart": restart})  # before a model of these sizes is made
+        model = cls(**sizes, predict_restart=restart)
         model._set_integers(path, arrays)
         return model
 
@@ -182,6 +185,12 @@ class MDNRNN(keras.Model):
         if self.predict_restart:
             parts.append(tf.zeros_like(z[..., :1]) if restart is None else restart[..., None])
         return tf.concat([tf.cast(part, tf.float32) for part in parts], axis=-1)
+
+
+def _check_shapes(path, arrays, sizes):
+    """Raises UserError where `arrays` {name: integers} do not have the shapes of an M with the arguments `sizes`."""
+    shapes = dict(zip(ORIGINAL_NAMES[True], MDNRNN.shapes(**sizes), strict=True))
+    check_shapes(path, arrays, arrays.values(), [shapes[name] for name in arrays])
 
 
 def _swap_gates(array):

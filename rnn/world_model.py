@@ -66,8 +66,11 @@ def load_beginnings(run_dir, game, rnn):
     if not os.path.exists(path):
         return load_initial_z(run_dir, game, rnn.z_size), None
     arrays = memory_maps(path)
+    finite = all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
     sizes = {"mu": rnn.z_size, "logvar": rnn.z_size, "h": rnn.rnn_size, "c": rnn.rnn_size}
-    if {name: array.shape[1:] for name, array in arrays.items()} != {name: (size,) for name, size in sizes.items()}:
+    shapes = {name: array.shape for name, array in arrays.items()}
+    count = len(arrays["mu"]) if arrays.get("mu", np.zeros(())).shape else 0
+    if not finite or not count or shapes != {name: (count, size) for name, size in sizes.items()}:
         raise UserError(f"{path} does not fit to rnn.keras: run `python -m rnn.train {game.name}` again")
     mu, logvar, *state = (arrays[name] for name in sizes)
     return (mu, logvar), state

@@ -14,6 +14,13 @@ machine.set_threads(1)
 import numpy as np  # noqa: E402  after the thread counts
 import pytest  # noqa: E402
 import threadpoolctl  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# The same inputs in each run of the tests; --hypothesis-profile=long has many, other ones each time.
+_any = {"deadline": 10_000, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("few", max_examples=30, derandomize=True, **_any)
+settings.register_profile("long", max_examples=10_000, **_any)
+settings.load_profile("few")
 
 ROOT = Path(__file__).resolve().parent.parent
 # The authors' own files, beside the checkout; docs/porting.md, "Tests", lists them. Tests that need a missing one are skipped.

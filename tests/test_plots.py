@@ -167,9 +167,9 @@ BEST = [4, 60, "improvement", 1.0, "curr", 6.0, "prev", 5.0, "best", 6.0]
         (json.dumps([BEST[:2] + BEST[4:6] + BEST[2:4] + BEST[6:]]), "row 1: has neither the 9 numbers"),
         ("[7]", "row 1: has neither the 9 numbers"),
         (json.dumps([ROW, BEST]), "has rows of hist.json and of hist_best.json"),
-        (json.dumps([ROW, [2, 60, "5.0", *ROW[3:]]]), "row 2: '5.0' is not a finite number"),
-        (json.dumps([[*BEST[:5], None, *BEST[6:]]]), "row 1: None is not a finite number"),
-        (json.dumps([[*ROW[:2], float("nan"), *ROW[3:]]]), "row 1: nan is not a finite number"),
+        (json.dumps([ROW, [2, 60, "5.0", *ROW[3:]]]), 'row 2: "5.0" is not a finite number'),
+        (json.dumps([[*BEST[:5], None, *BEST[6:]]]), "row 1: null is not a finite number"),
+        (json.dumps([[*ROW[:2], float("nan"), *ROW[3:]]]), "row 1: NaN is not a finite number"),
         (json.dumps([[*ROW[:2], 10**400, *ROW[3:]]]), "is not a finite number"),
     ],
 )

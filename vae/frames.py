@@ -6,7 +6,6 @@ import math
 import os
 import sys
 import zipfile
-import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +13,7 @@ import tensorflow as tf
 from world_models.config import UserError
 from world_models.env.record import BadEpisode, in_a_pass, list_episodes, load_episode
 from world_models.job.npz import npy_header
+from world_models.job.reading import reason
 from world_models.job.rundir import need
 from world_models.job.training import generated
 
@@ -46,8 +46,8 @@ def episode_length(path, action_size):
     try:
         with zipfile.ZipFile(path) as archive:
             (obs, obs_type), (action, _) = (_header(archive, name) for name in ("obs", "action"))
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadEpisode(path, f"cannot be read ({error})") from None
+    except Exception as error:  # as in load_episode
+        raise BadEpisode(path, f"cannot be read ({reason(error)})") from None
     if len(action) == action_size == 1:  # as the original records one number
         action = (*action, 1)
     if len(action) != 2 or action[1] != action_size or action[0] == 0:
@@ -60,7 +60,8 @@ def episode_length(path, action_size):
 def _header(archive, name):
     """(shape, dtype) of an array in an open npz."""
     with archive.open(name + ".npy") as file:
-        return npy_header(file)
+        shape, _, dtype = npy_header(file)
+    return shape, dtype
 
 
 def fingerprint(paths, lengths):

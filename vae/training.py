@@ -66,7 +66,7 @@ def _train(game, args, stage, checkpoints, paths, lengths, held_out):
     epochs = range(game.vae_epochs)
     parts = [(epoch, part) for epoch in epochs for part in enumerate(shards(paths, args.seed, epoch, game.half_new))]
     shards_each = len(parts) // game.vae_epochs
-    logged = {row["epoch"]: row["val_loss"] for row in read_log(stage.dir) if "val_loss" in row}  # an epoch's last row counts
+    logged = {row["epoch"]: row["val_loss"] for row in read_log(stage.dir, "epoch", "val_loss")}  # an epoch's last row counts
     losses = [logged[epoch] for epoch in sorted(logged) if epoch * shards_each <= done]
     updates = [sum(lengths[i] for i in chosen) // game.vae_batch_size for _, (_, chosen) in parts]
     progress = Progress(sum(updates), "V updates", initial=sum(updates[:done]))

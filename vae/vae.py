@@ -3,11 +3,16 @@
 Architecture and loss are those of the article's appendix "Variational Autoencoder" and of the original's vae/vae.py.
 """
 
+import math
+import os
+import zipfile
+
 import numpy as np
 import tensorflow as tf
 
 from world_models.config import UserError
 from world_models.job.deep import keras
+from world_models.job.reading import misfit, parsed, reading
 from world_models.original.arrays import UNITS, check_shapes, read_arrays, write_arrays
 from world_models.vae.layers import Conv2D, Conv2DTranspose, PatchConv, PixelTranspose
 
@@ -20,6 +25,7 @@ ORIGINAL_LAYERS = (
     "dec_fc",
     *(f"dec_deconv{i}" for i in range(1, 5)),
 )
+FLOAT32 = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
 ORIGINAL_NAMES = tuple(f"{layer} {part}" for layer in ORIGINAL_LAYERS for part in ("kernel", "bias"))
 
 
@@ -56,6 +62,15 @@ class ConvVAE(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
+    @staticmethod
+    def shapes(z_size, channels=32, **_):
+        """The shapes of the weights, in the order of ORIGINAL_NAMES, of a model with these arguments."""
+        c = channels
+        kernels = [(4, 4, 3, c), (4, 4, c, 2 * c), (4, 4, 2 * c, 4 * c), (4, 4, 4 * c, 8 * c), *2 * [(32 * c, z_size)]]
+        kernels += [(z_size, 32 * c), (5, 5, 4 * c, 32 * c), (5, 5, 2 * c, 4 * c), (6, 6, c, 2 * c), (6, 6, 3, c)]
+        transposed = len(kernels) - 4  # from here on the filters are the last axis but one
+        return [shape for i, kernel in enumerate(kernels) for shape in (kernel, (kernel[-1 if i < transposed else -2],))]
+
     def begin_at(self, color):
         """Make the decoder's initial picture one colour (3,), in [0, 1].
 
@@ -72,7 +87,7 @@ class ConvVAE(keras.Model):
         self._set_integers(path, read_arrays(path, ORIGINAL_NAMES))
 
     def _set_integers(self, path, arrays):
-        check_shapes(path, ORIGINAL_NAMES, arrays, [weight.shape for weight in self.trainable_weights])
+        check_shapes(path, ORIGINAL_NAMES, arrays, self.shapes(self.z_size, self.channels))
         for weight, array in zip(self.trainable_weights, arrays, strict=True):
             weight.assign(array / UNITS)
 
@@ -84,8 +99,9 @@ class ConvVAE(keras.Model):
     def from_json(cls, path):
         """The model in an original's vae.json; z_size follows from the shapes. Raises UserError as `load_json` does."""
         arrays = read_arrays(path, ORIGINAL_NAMES)
-        sizes = {name: arrays[ORIGINAL_NAMES.index(f"{name} bias")].size for name in ("enc_fc_mu", "enc_conv1")}
-        model = cls(sizes["enc_fc_mu"], channels=sizes["enc_conv1"])
+        z_size, channels = (arrays[ORIGINAL_NAMES.index(f"{name} bias")].size for name in ("enc_fc_mu", "enc_conv1"))
+        check_shapes(path, ORIGINAL_NAMES, arrays, cls.shapes(z_size, channels))  # before a model of these sizes is made
+        model = cls(z_size, channels=channels)
         model._set_integers(path, arrays)
         return model
 
@@ -173,17 +189,32 @@ def load_checked(path, kind):
 
     Raises UserError, naming the file, where it cannot be read, holds another kind of model, or has a weight that is not finite.
     """
-    try:
+    with reading(path, "make it again"):
+        _check_config(path, kind)
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # zip, HDF5, JSON and Keras raise exceptions that have no common base
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path} cannot be read as a {kind.__name__} ({reason}): make it again") from None
-    if not isinstance(model, kind):
-        raise UserError(f"{path} holds a {type(model).__name__}, not a {kind.__name__}: make it again")
     for weight in model.weights:
         if not np.isfinite(weight.numpy()).all():
             raise UserError(f"{path} has values in {weight.path} that are not finite: make it again")
     return model
+
+
+def _check_config(path, kind):
+    """Raises ValueError where the .keras file `path` asks for more than a model of class `kind` that fits into the file.
+
+    Keras imports and calls what such a file names.
+    """
+    with zipfile.ZipFile(path) as archive:
+        told = parsed(archive.read("config.json"), {"class_name": str, "registered_name": str, "config": dict})
+    if (told["class_name"], told["registered_name"]) != (kind.__name__, f"world_models>{kind.__name__}"):
+        raise ValueError(f"it holds a {told['class_name']}, not a {kind.__name__}")
+    config = told["config"]
+    if config.pop("dtype", FLOAT32) != FLOAT32:
+        raise ValueError("it has another dtype than float32")
+    wrong = misfit(config, {"name": str, "trainable": bool})
+    sizes = {name: value for name, value in config.items() if name not in ("name", "trainable")}
+    wrong = wrong or next((f"{name} is no number" for name in sizes if type(sizes[name]) not in (bool, int, float)), None)
+    if wrong or 4 * sum(math.prod(shape) for shape in kind.shapes(**sizes)) > os.path.getsize(path):
+        raise ValueError(wrong or f"it promises more weights than it holds, by {sizes}")
 
 
 def begin_with(model, path):
