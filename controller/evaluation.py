@@ -139,7 +139,11 @@ def _write(game, args, stage, settings, measured, seeds):
     with Atomic(stage.path(f"{name}.png")) as temporary:
         save_histogram(temporary, f"{game.name}, {args.world}, {args.episodes} episodes", measured)
     stage.log(
-        world=args.world, split=args.split, **{k: agent[1][k] for k in ("mean", "std", "interval")}, episodes=args.episodes
+        result=name,
+        world=args.world,
+        split=args.split,
+        **{k: agent[1][k] for k in ("mean", "std", "interval")},
+        episodes=args.episodes,
     )
     files = ", ".join([path, *filter(None, [args.json])])
     print(f"wrote {files} and the histogram {stage.path(name + '.png')}", file=sys.stderr)

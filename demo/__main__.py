@@ -45,7 +45,7 @@ def runs(name=None, run_dir=None):
     """{key: (Game, run directory)} to show: of game `name`, or of all that are in pretrained/.
 
     A game's key is its name. A run that has rounds (iterate.py) is shown after the first and the last one, as NAME-first and
-    NAME-last.
+    NAME-last. Where the run itself has an agent, that is the last one.
     """
     names = [name] if name else [name for name in GAMES if os.path.isdir(pretrained(name))]
     found = {}
@@ -53,7 +53,8 @@ def runs(name=None, run_dir=None):
         game, folder = scaled(name), run_dir or pretrained(name)
         rounds = sorted(glob.glob(os.path.join(folder, "rounds", "[0-9]*")))
         if rounds:
-            found |= {f"{name}-first": (game, rounds[0]), f"{name}-last": (game, rounds[-1])}
+            last = folder if os.path.isdir(os.path.join(folder, "controller")) else rounds[-1]
+            found |= {f"{name}-first": (game, rounds[0]), f"{name}-last": (game, last)}
         else:
             found[name] = game, folder
     return found

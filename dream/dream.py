@@ -18,6 +18,8 @@ from world_models.dream.rows import filled
 from world_models.job.machine import check_precision
 from world_models.rnn.world_model import load_beginnings, load_initial_z, load_memory
 
+LONGEST = 2**31 - 1  # steps of a dream, which are counted in int32
+
 
 class Dream:
     """M's dream, for any number of episodes at once. Each row's noise is made from its episode's seed and its step.
@@ -33,6 +35,7 @@ class Dream:
             raise UserError(f"the temperature is {temperature!r}: give a number above 0")
         if not isinstance(max_steps, numbers.Integral) or max_steps < 1:
             raise UserError(f"max_steps is {max_steps!r}: give a whole number of 1 or more")
+        max_steps = min(max_steps, LONGEST)
         check_precision(precision)
         self.rnn, self.temperature, self.max_steps, self.reward = rnn, float(temperature), max_steps, float(reward)
         self.initial_z, self.precision, self._how = initial_z, precision, how

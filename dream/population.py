@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from world_models.dream.dream import LONGEST
+
 
 class Population:
     """Rollouts of controllers in `dream`, on `lanes` threads, each with at most `rows` dreams at once.
@@ -35,7 +37,7 @@ class Population:
         shares = [slice(i, None, len(self._lanes)) for i in range(min(len(self._lanes), len(seeds)))]
 
         def run(lane, share):
-            return lane.run(params, owners[share], seeds[share], tf.constant(max_steps, tf.int32), with_actions)
+            return lane.run(params, owners[share], seeds[share], tf.constant(min(max_steps, LONGEST), tf.int32), with_actions)
 
         with ThreadPoolExecutor(len(shares)) as threads:
             results = list(threads.map(run, self._lanes, shares))

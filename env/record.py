@@ -109,16 +109,25 @@ def link_episodes(paths, folder, run=None):
     """Put the files `paths` into `folder`, but for those that it has: as hard links, or on another disk as copies.
 
     A file that is there under another name is known by its contents. run: the name of the run that they were recorded for,
-    which names that have none are given.
+    which names that have none are given. Raises UserError where another episode has that name.
     """
     names = (os.path.basename(path) for path in paths)
     targets = [os.path.join(folder, name if run is None else linked_name(name, run)) for name in names]
-    missing = [pair for pair in zip(paths, targets, strict=True) if not os.path.exists(pair[1])]
+    missing = [pair for pair in zip(paths, targets, strict=True) if not _is_there(*pair)]
     there = {_contents(path) for path in list_episodes(folder)} if missing else set()  # takes a while for thousands
     for path, target in missing:
         if not os.path.exists(target) and (contents := _contents(path)) not in there:
             link_file(path, target)
             there.add(contents)
+
+
+def _is_there(path, target):
+    """Whether `target` is the episode `path`. Raises UserError where it is another one."""
+    if not os.path.exists(target):
+        return False
+    if not os.path.samefile(path, target) and _contents(path) != _contents(target):
+        raise UserError(f"{target} is not the episode {path}: two runs have the same name; rename the folder of one")
+    return True
 
 
 def _contents(path):

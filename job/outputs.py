@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
 import shutil
 import stat
+import sys
 import tempfile
 
 from world_models.config import UserError
@@ -39,16 +41,29 @@ def check_output(option, path, endings=()):
 
 @contextlib.contextmanager
 def output(path):
-    """`with output(path) as temporary:` as `rundir.Atomic`, but a link stays one, and a pipe or a device is written to."""
-    if not os.path.exists(path) or _regular(path):
+    """`with output(path) as temporary:` as `rundir.Atomic`, but a link stays one, and a pipe or a device is written to.
+
+    So is an open file that path is a name of, such as /dev/stdout: it goes on where it is.
+    """
+    number = _descriptor(path)
+    if number is None and (not os.path.exists(path) or _regular(path)):
         with Atomic(os.path.realpath(path)) as temporary:
             yield temporary
         return
     with tempfile.TemporaryDirectory() as folder:
         temporary = os.path.join(folder, "output" + os.path.splitext(path)[1])
         yield temporary
-        with open(temporary, "rb") as source, open(path, "wb") as target:
+        sys.stdout.flush()  # what was printed comes first
+        with open(temporary, "rb") as source, open(path if number is None else os.dup(number), "wb") as target:
             shutil.copyfileobj(source, target)
+
+
+def _descriptor(path):
+    """The number of the open file that `path` is a name of, None for another path."""
+    found = re.fullmatch(r"/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)", path)
+    if not found:
+        return None
+    return int(found[2]) if found[2] else ("stdin", "stdout", "stderr").index(found[1])
 
 
 def _regular(path):

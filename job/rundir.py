@@ -44,6 +44,9 @@ THEN = {
 KINDS = {f.name: f.type for f in fields(Game) if f.metadata}  # of settings
 CHOICES = {f.name: f.metadata["choices"] for f in fields(Game) if f.metadata.get("choices")}
 OPTIONS = {f.name: f"{option(f)} " for f in fields(Game) if f.metadata}
+# Options of scripts that are settings too. All other settings, such as digests of files, are no options.
+OPTIONS |= {name: f"--{name} " for name in ("seed", "precision", "look", "preprocess", "begin", "agent", "with", "blind")}
+OPTIONS |= {name: f"--{name} " for name in ("explore", "curiosity", "start", "world", "search", "horizon", "cap_time")}
 # The command that makes each stage's output, for the message where it is missing.
 COMMANDS = {
     "record": "python extract.py {game}",

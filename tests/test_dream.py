@@ -174,6 +174,22 @@ def test_a_dream_has_a_step(doom_run, max_steps):
         _environment("doom", doom_run, max_steps=max_steps)
 
 
+def test_a_dream_can_be_longer_than_it_will_ever_be(doom_run):
+    environment = _environment("doom", doom_run, max_steps=3 * 10**9)
+    environment.reset(seed=0)
+    assert environment.step(np.zeros(1, np.float32))[3] is False
+
+
+@pytest.mark.parametrize("game, run", [("carracing", "car_run"), ("doom", "doom_run"), ("pendulum", "pendulum_run")])
+def test_a_dream_has_the_games_speed(game, run, request):
+    environment = _environment(game, request.getfixturevalue(run))
+    assert (
+        environment.metadata["render_fps"]
+        == config.GAMES[game].frames_per_second
+        == {"carracing": 50, "doom": 35}.get(game, 20)
+    )
+
+
 def test_wrong_action_is_refused(doom_run):
     environment = _environment("doom", doom_run)
     environment.reset(seed=0)

@@ -297,6 +297,17 @@ def test_an_episode_that_is_there_is_not_linked_under_another_name(run, tmp_path
     assert len(list_episodes(tmp_path / "both" / "record")) == 1 + scaled(game, "smoke").record_episodes
 
 
+def test_two_runs_of_one_name_are_not_taken_for_one(run, tmp_path):
+    game, folder = run
+    command = [game, "--scale", "smoke", "-n", "1", "--episodes", "1", "--run-dir"]
+    names = [str(tmp_path / other / "one") for other in ("a", "b")]
+    for seed, name in enumerate(names, 8):
+        extract.main([*command, name, "--seed", str(seed)])
+    extract.main([*command, str(tmp_path / "second"), "--with", names[0]])
+    with pytest.raises(UserError, match="one-000000.npz is not the episode .*rename the folder of one"):
+        extract.main([*command, str(tmp_path / "third"), "--with", names[1], str(tmp_path / "second")])
+
+
 def test_scripts_find_the_pretrained_agents_from_any_folder(tmp_path):
     command = [ROOT / "evaluate.py", "carracing", "--pretrained", "--episodes", "1", "--max-steps", "3", "-n", "1"]
     assert "this agent" in run_script(*command, folder=tmp_path).stdout
@@ -387,7 +398,7 @@ def test_recording_with_other_settings_is_refused(run):
     game, folder = run
     with pytest.raises(UserError, match=r"--max-steps \d+, not 33"):
         extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--max-steps", "33"])
-    with pytest.raises(UserError, match="seed=0, not 4"):
+    with pytest.raises(UserError, match="--seed 0, not 4"):
         extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--seed", "4"])
 
 

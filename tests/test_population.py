@@ -247,5 +247,12 @@ def test_a_population_sums_the_rewards_that_m_predicts(pendulum_run):
         assert scores[i] == pytest.approx(sum(rewards), rel=1e-5)
 
 
+def test_a_limit_that_no_dream_reaches_is_none():
+    controller, dream = _small()
+    population, params = Population(dream, controller.act), _params(controller, 1)
+    steps = [population(params, np.zeros(4, int), np.arange(4), limit)[1] for limit in (10**6, 3 * 10**9)]
+    assert np.array_equal(*steps) and steps[0].max() > 1
+
+
 def test_no_units_are_no_work(doom_run):
     assert open_world("dream", str(doom_run), GAME, 4).rollouts([], 10) == []

@@ -1,6 +1,8 @@
 """The pool of workers under a real mpirun, how errors end a job, and the files that a user names."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -144,6 +146,18 @@ def test_a_link_a_pipe_and_a_device_stay_what_they_are(tmp_path):
     read.join(10)
     assert link.is_symlink() and target.read_text() == "result" and told == ["result"]
     assert fifo.is_fifo() and os.path.realpath(device) == "/dev/null" and not os.path.isfile("/dev/null")
+
+
+def test_standard_output_goes_on_where_it_is(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("before\n")
+    program = (
+        "from job.outputs import output\nprint('table')\nwith output('/dev/stdout') as name: open(name, 'w').write('result\\n')"
+    )
+    for mode in ("a", "w"):
+        with log.open(mode) as file:
+            subprocess.run([sys.executable, "-c", program + "\nprint('after')"], cwd=ROOT, stdout=file, check=True)
+        assert log.read_text() == {"a": "before\n", "w": ""}[mode] + "table\nresult\nafter\n"
 
 
 @pytest.mark.parametrize(
