@@ -29,7 +29,7 @@ from world_models.env.record import link_file, linked, list_episodes
 from world_models.job import workers
 from world_models.job.command import CommandLine, as_options
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import Atomic, digest, read_json, read_log, read_rounds, write_json
+from world_models.job.rundir import Atomic, digest, read_json, read_log, read_rounds, told, write_json
 
 PACKAGE = os.path.dirname(world_models.__file__)
 DREAMS = 128  # in which the chosen C is scored, beside the real test episodes
@@ -220,10 +220,7 @@ class Round:
         }
         with Atomic(os.path.join(self.args.run_dir, "rounds", "rounds.jsonl")) as temporary, open(temporary, "w") as file:
             file.writelines(json.dumps(one) + "\n" for one in [*rows, row])
-        print(
-            " ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()),
-            flush=True,
-        )
+        print(told(row), flush=True)
 
 
 def _gained(folder):

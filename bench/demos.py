@@ -37,6 +37,7 @@ ENGINES = {  # name: (that in demos.js, the files that it loads besides the weig
     ),
     "plain JavaScript": ("plain", ("models.js",)),
 }
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def main(argv=None):
@@ -44,8 +45,7 @@ def main(argv=None):
     parser.add_argument("--json", metavar="FILE", help="also write the numbers here")
     args = parser.parse_args(argv)
     check_output("--json", args.json)
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not chromium or not shutil.which("npm"):
+    if not CHROMIUM or not shutil.which("npm"):
         raise UserError("chromium and npm have to be on the PATH: install them first")
     load_tensorflow(1)
     from playwright.sync_api import sync_playwright
@@ -66,7 +66,7 @@ def main(argv=None):
         }
         with server(folder, 0) as serving, sync_playwright() as driver:
             threading.Thread(target=serving.serve_forever, daemon=True).start()
-            browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             for name in shown:
                 pages, first = {}, {}
                 for engine, (word, _) in ENGINES.items():

@@ -65,13 +65,18 @@ class Controller:
 
     def layers(self, params):
         """[(bias (outputs,), weight (inputs, outputs)), ...] of the vector `params` (P,). Biases that C lacks are zeros."""
-        found, start = [], 0
+        parts = self._parts(np.asarray(params)[None])
+        return [(np.zeros(w.shape[2]) if b is None else b[0], w.numpy()[0]) for b, w in parts]
+
+    def _parts(self, params):
+        """[(bias (K, outputs) or None, weight (K, inputs, outputs)), ...] of the vectors `params` (K, num_params)."""
+        parts, start = [], 0
         for bias, (inputs, outputs) in self._shapes:
-            count = outputs if bias else 0
-            offsets = np.asarray(params[start : start + count]) if bias else np.zeros(outputs)
-            start += count + inputs * outputs
-            found.append((offsets, np.reshape(params[start - inputs * outputs : start], (inputs, outputs))))
-        return found
+            middle = start + (outputs if bias else 0)
+            end = middle + inputs * outputs
+            parts.append((params[:, start:middle] if bias else None, tf.reshape(params[:, middle:end], (-1, inputs, outputs))))
+            start = end
+        return parts
 
     def load_json(self, path):
         """Load the parameters in a best.json, [parameters, score] or [parameters]. Returns the score, or None.
@@ -115,16 +120,9 @@ class Controller:
 
     def _actions(self, x, params, product):
         """Actions (K, E, A) for x (K, E, F) and params (K, num_params). product(x (K, E, N), w (K, N, M)) -> (K, E, M)."""
-        start = 0
-        for bias, weight in self._shapes:
-            if bias is not None:
-                b = params[:, None, start : start + bias[0]]  # (K, 1, outputs)
-                start += bias[0]
-            size = weight[0] * weight[1]
-            w = tf.reshape(params[:, start : start + size], (-1, *weight))  # (K, inputs, outputs)
-            start += size
-            x = product(x, w)
-            x = tf.tanh(x + b if bias is not None else x)
+        for bias, weight in self._parts(params):
+            x = product(x, weight)
+            x = tf.tanh(x if bias is None else x + bias[:, None])
         return _map_actions(x, self.action_maps)
 
 

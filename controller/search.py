@@ -11,6 +11,7 @@ from world_models.controller.report import summary
 from world_models.controller.rollout import finite, open_world, run_episodes, run_units
 from world_models.controller.training import Training
 from world_models.dream.imagination import Imagination
+from world_models.job.rundir import told
 from world_models.job.seeds import EVALUATE_MEAN, TRAIN, episode_seeds
 
 
@@ -87,5 +88,5 @@ def _report(training, stage, evaluated):
     names = ("generation", "seconds", "mean", "min", "max", "std", "rms_stdev", "mean_steps", "max_steps")
     row = dict(zip(names, training.history[-1], strict=True)) | evaluated
     stage.log(**row)
-    print(" ".join(f"{name} {value:g}" for name, value in row.items()), file=sys.stderr, flush=True)
+    print(told(row), file=sys.stderr, flush=True)
     stage.summary(training.generation, row)

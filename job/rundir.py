@@ -339,6 +339,11 @@ def _git_commit():
     return answer.stdout.strip() or None
 
 
+def told(row):
+    """The line that tells a row of numbers and words: "name value name value"."""
+    return " ".join(f"{name} {value:.6g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items())
+
+
 class Progress:
     """Progress of a long stage on stderr: a bar on a terminal, elsewhere a plain line at most every `every` seconds."""
 

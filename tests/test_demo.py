@@ -12,13 +12,13 @@ from conftest import ROOT, run_script
 from PIL import Image
 
 import doomrnn  # noqa: F401, registers the dreams
+from bench.demos import CHROMIUM
 from config import GAMES, UserError
 from controller.agent import load_controller
 from controller.controller import Controller
 from demo.__main__ import main, runs, server
 from rnn.world_model import load_world_model
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FIGURES = {
     "dream": ["dream-car", "dream-car-slowly", "dream-doom", "dream-cheat", "dream-pendulum"],
     "sliders": ["sliders-doom", "sliders-car"],

@@ -1,6 +1,6 @@
 // A figure with a dream: C plays, or who sits before it.
 
-import { canvas, labelled, make, Models, pace, paint, still, watch } from "./parts.js";
+import { button, canvas, labelled, make, Models, pace, paint, still, watch } from "./parts.js";
 
 const KEYS = { left: "ArrowLeft", right: "ArrowRight", up: "ArrowUp", down: "ArrowDown" };
 const SIGNS = { left: "←", right: "→", up: "↑", down: "↓" };
@@ -37,7 +37,6 @@ export class DreamFigure {
     });
     this.inside = make("canvas", { class: "inside", width: 480, height: 300, role: "img",
       "aria-label": "What C sees and does: z with M's prediction of it, h, and the action" });
-    const button = (text, act, more = {}) => make("button", { type: "button", disabled: true, onclick: act, ...more }, text);
     this.playButton = button("Play", () => this.toggle());
     this.stepButton = button("One step", () => { this.playing = false; this.advance(1); });
     this.agentButton = button("Let the agent play", () => { this.yours = false; this.show(); });

@@ -39,6 +39,9 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+// A button that does nothing before its figure is ready.
+export const button = (text, act) => make("button", { type: "button", disabled: true, onclick: act }, text);
+
 let labels = 0;
 
 // A control with a label of its own: labelled("Seed", input).

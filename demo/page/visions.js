@@ -1,6 +1,6 @@
 // Figures with V alone: a frame and its reconstruction with all of z as sliders, and a film of a real episode.
 
-import { canvas, make, Models, pace, paint, recorded, still, watch } from "./parts.js";
+import { button, canvas, make, Models, pace, paint, recorded, still, watch } from "./parts.js";
 
 class VisionFigure {
   constructor(figure, game) {
@@ -41,7 +41,6 @@ class VisionFigure {
 
 export class SliderFigure extends VisionFigure {
   build() {
-    const button = (text, act) => make("button", { type: "button", disabled: true, onclick: act }, text);
     this.file = make("input", { type: "file", accept: "image/*", hidden: true, "aria-label": "A picture of your own", tabindex: -1,
       onchange: () => this.file.files[0] && this.own(this.file.files[0]) });
     this.sliders = Array.from({ length: this.game.z_size }, (_, i) => make("input", {
@@ -100,7 +99,6 @@ export class SliderFigure extends VisionFigure {
 
 export class FilmFigure extends VisionFigure {
   build() {
-    const button = (text, act) => make("button", { type: "button", disabled: true, onclick: act }, text);
     this.playing = false;
     this.playButton = button("Play", () => { this.playing = !this.playing; this.tell(); });
     this.panel.append(make("div", { class: "buttons" }, this.playButton,
