@@ -13,16 +13,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
 from world_models.config import UserError
-from world_models.job import command
+from world_models.job import command, silence
 from world_models.job.machine import cores
 
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
 # Environment variables set by launchers: MPICH's and Intel's Hydra, Open MPI and PRRTE. Slurm's srun may set none of them.
-_LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+_OPEN_MPI = "OMPI_COMM_WORLD_RANK"
+_LAUNCHED = ("PMI_RANK", "PMIX_RANK", _OPEN_MPI)
 PR_SET_PDEATHSIG = 1
 _STARTED = "WORLD_MODELS_STARTED"  # set by `start` for the ranks that it starts
 
@@ -38,6 +40,19 @@ class Pool:
         if self.size > 1:
             global _job
             _job, sys.excepthook = self, self._abort
+            for name, error in silence.watch(self._comm, self._cut_off).items():
+                if self.rank == 0:
+                    print(f"{name} cannot be watched ({error}): if it is cut off, the job waits for it", file=sys.stderr)
+
+    def _cut_off(self, names):
+        """Hosts with these `names` are silent: end what can be reached. On a host that is cut off, that is what runs there."""
+        command.tell(f"no sign of life from {', '.join(names)}: run the same command again, without what is cut off, to go on")
+        time.sleep(1)  # as in `abort`
+        if _OPEN_MPI in os.environ:
+            # Told to end, its mpirun would wait for the silent host's answer. Without it, all that it has started ends.
+            os.kill(os.getppid(), signal.SIGKILL)
+        threading.Timer(3, os._exit, [1]).start()  # for a host that is cut off: MPICH's mpirun is not there to heed the abort
+        self._comm.Abort(1)
 
     def _abort(self, kind, error, trace):
         """An exception on any rank ends the whole job with its traceback: the other ranks would wait forever."""

@@ -14,6 +14,7 @@ from job.outputs import check_output, output
 
 PROGRAM = """
 import sys
+import time
 from config import UserError
 from job.workers import Pool, run_script
 
@@ -25,6 +26,8 @@ def work(unit):
     if unit == "full disk":
         with open("/dev/full", "w") as file:
             file.write("x")
+    if unit == "a long one":
+        time.sleep(60)
     return unit * 2
 
 def main():
@@ -52,6 +55,52 @@ def test_results_come_back_in_order(tmp_path, ranks):
 def test_a_bug_on_one_rank_ends_the_job_with_its_traceback(tmp_path):
     answer = run_script(_program(tmp_path, [1, "bad input"]), ranks=2, check=False)
     assert answer.returncode not in (0, 2) and "ZeroDivisionError: a bug" in answer.stderr
+
+
+HOSTS = """
+import socket
+import time
+from job import silence
+
+def named(names):
+    from mpi4py import MPI
+    socket.gethostname = lambda: names[MPI.COMM_WORLD.rank]
+
+class Cut(socket.socket):
+    def recv(self, size):
+        time.sleep(1)
+        raise TimeoutError("timed out")
+
+listen = silence._listen
+if {cut}:
+    silence._listen = lambda connection, *rest: listen(Cut(fileno=connection.detach()), *rest)
+named({names})
+"""
+
+
+def _on_hosts(folder, names, cut=False):
+    """The answer of a job whose ranks take themselves to be on hosts of these names."""
+    program = _program(folder, ["a long one"] * 2 if cut else [0, 1, 2])
+    lines = program.read_text().splitlines(keepends=True)
+    program.write_text(lines[0] + HOSTS.format(names=names, cut=cut) + "".join(lines[1:]))
+    return run_script(program, ranks=2, check=False)
+
+
+def test_hosts_that_answer_are_watched_silently(tmp_path):
+    answer = _on_hosts(tmp_path, ["localhost", "127.0.0.1"])
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "2 [0, 2, 4]\n", "")
+
+
+def test_a_host_that_cannot_be_watched_is_told_and_works(tmp_path):
+    answer = _on_hosts(tmp_path, ["nowhere.invalid", "127.0.0.1"])
+    assert answer.stdout == "2 [0, 2, 4]\n"
+    assert answer.stderr.startswith("127.0.0.1 cannot be watched (")
+
+
+def test_a_silent_host_ends_the_job(tmp_path):
+    """tests/hosts.py cuts real ones off."""
+    answer = _on_hosts(tmp_path, ["localhost", "127.0.0.1"], cut=True)
+    assert answer.returncode != 0 and "no sign of life from 127.0.0.1: run the same command" in answer.stderr
 
 
 def test_bad_input_on_one_rank_is_told_once_and_ends_all(tmp_path):
