@@ -42,12 +42,14 @@ AuthorizedKeysFile {folder}/key.pub
 StrictModes no
 PermitRootLogin yes
 SetEnv PATH={path} TMPDIR=/run
+ClientAliveInterval 10
 """
 SSH = """
 IdentityFile {folder}/key
 StrictHostKeyChecking no
 UserKnownHostsFile /dev/null
 LogLevel ERROR
+ServerAliveInterval 10
 """
 
 
@@ -241,16 +243,23 @@ def cut(trial, whom, expected, run, hosts, environment, launcher):
     left = {name: hosts[name].processes() for name in HOSTS if name not in ended}
     if left:
         sys.exit(f"hosts.py: {LIMIT} s after {whom} was cut off these are left: {left}")
-    told = [line for line in process.stderr.read().splitlines() if "no sign of life" in line]
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in ended.items())
-    print(f"{whom} cut off: {seconds}; status {process.returncode}; {done} generations\n  {told}", flush=True)
-    print(f"  ssh's own that are left: {sum(len(host.processes(of_ssh=True)) for host in hosts.values())}", flush=True)
+    while any(host.processes(of_ssh=True) for host in hosts.values()):
+        assert time.time() < begun + LIMIT, "ssh has not ended"
+        time.sleep(0.1)
+    print(f"{whom} cut off: {seconds}; status {process.returncode}; {done} generations", flush=True)
+    print(f"  {time.time() - begun:.0f} s until ssh, which has limits of its own, had ended too", flush=True)
+    told = [line for line in process.communicate()[1].splitlines() if "no sign of life" in line]
+    print(f"  {told}", flush=True)
     assert told and max(ended.values()) < 60
     others = [name for name in HOSTS if name != whom]
     finished(hosts[others[0]].start(launcher.words(others, 2, arguments), environment))
     assert done < CUT[2] and outputs(folder) == expected
     print(f"  went on with {' and '.join(others)} to the same results", flush=True)
     hosts[whom].cut(off=False)
+    for name in others:
+        while hosts[whom].start(["ssh", name, "true"], environment).wait():  # it remembers for seconds that there was no way
+            time.sleep(0.5)
 
 
 def main():
