@@ -45,7 +45,7 @@ def load_state(path, search):
     """
     with reading(path, f"restore it, or remove {os.path.dirname(path)} to begin again"):
         arrays = read_npz(path)
-        told = parsed(arrays.pop("told").item(), {"cma": str, "search": dict, "values": dict})
+        told = parsed(arrays.pop("told").item(), {"cma": str, "search": dict, "values": object})
         version = told["cma"]
         if version == cma.__version__:
             search.prepare()

@@ -229,7 +229,7 @@ def test_trained_agent_can_be_recorded_and_can_explore(run, tmp_path):
     length = min(len(part) for part in played.values())
     taken = (played["0.5"][:length] == played["1"][:length]).all(axis=1).mean()
     assert 0 < taken < 1
-    with pytest.raises(UserError, match="explore=0.5, not 1"):
+    with pytest.raises(UserError, match="--explore 0.5, not 1"):
         extract.main([*command, "--run-dir", str(tmp_path / "0.5"), "--explore", "1"])
 
 

@@ -438,7 +438,7 @@ def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
     weights = trained(tmp_path / kind, "--start", str(tmp_path / f"given.{kind}"))
     for weight, expected in zip(weights, given.trainable_weights, strict=True):
         np.testing.assert_allclose(weight, expected, atol=1e-4)
-    with pytest.raises(UserError, match="made with start"):  # another training than the existing one
+    with pytest.raises(UserError, match="made with --start"):  # another training than the existing one
         trained(tmp_path / kind)
     with pytest.raises(UserError, match="nothing.json, which is no file"):
         trained(tmp_path / kind, "--start", str(tmp_path / "nothing.json"))

@@ -227,7 +227,7 @@ def test_checkpoint_of_other_settings_is_kept(doom_run, tmp_path):
     before = _best(folder)
     with pytest.raises(UserError, match="--sigma-init 0.1, not 0.2"):
         train.main([*arguments, "--sigma-init", "0.2"])
-    with pytest.raises(UserError, match="seed=0, not 5"):
+    with pytest.raises(UserError, match="--seed 0, not 5"):
         train.main([*arguments, "--seed", "5"])
     assert _best(folder) == before
 
