@@ -130,7 +130,8 @@ class _Partial:
         self.files = {name: open(stage.path(f"{name}.partial"), "ab") for name in columns}
         frames = sum(before.get("length", []))
         sizes = {name: np.dtype(dtype).itemsize * math.prod(shape) * frames for name, (dtype, shape) in columns.items()}
-        whole = all(os.path.getsize(file.name) >= sizes[name] for name, file in self.files.items())
+        whole = before.get("read", 0) >= 0 and min(before.get("length", ()), default=1) > 0
+        whole = whole and all(os.path.getsize(file.name) >= sizes[name] for name, file in self.files.items())
         if before.get("vae") != made_by or before.get("columns") != list(columns) or not whole:
             before, sizes = {"read": 0, "length": [], "ended": [], "episode": []}, dict.fromkeys(columns, 0)
         self.read, self.length, self.ended, self.episode = (before[key] for key in ("read", "length", "ended", "episode"))
