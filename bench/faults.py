@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import uuid
+import zipfile
 from pathlib import Path
 
 from world_models.job.command import Parser, run_script
@@ -237,8 +238,6 @@ def _digests(run_dir, stage):
 
 def _weights(path):
     """The bytes of the weights in a .keras file, whose metadata has the date."""
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         return archive.read("model.weights.h5")
 

@@ -38,14 +38,16 @@ def save_state(path, search, values):
         np.savez(temporary, told=np.array(json.dumps(told)), **arrays)
 
 
-def load_state(path, search):
+def load_state(path, search, form=object):
     """Put the state in `path` into `search`, one made with the same settings. Returns the `values` that were saved.
+
+    form: that of the values, as in `job.reading.misfit`.
 
     Raises UserError, naming the file, where it cannot be read, or is of another kind of search or version of cma.
     """
     with reading(path, f"restore it, or remove {os.path.dirname(path)} to begin again"):
         arrays = read_npz(path)
-        told = parsed(arrays.pop("told").item(), {"cma": str, "search": dict, "values": object})
+        told = parsed(arrays.pop("told").item(), {"cma": str, "search": dict, "values": form})
         version = told["cma"]
         if version == cma.__version__:
             search.prepare()

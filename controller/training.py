@@ -10,7 +10,6 @@ import numpy as np
 
 from world_models.config import UserError
 from world_models.controller.state import NAME, OLD_NAME, load_state, save_state
-from world_models.job.reading import misfit
 from world_models.job.rundir import write_json
 
 VALUES = "history", "evaluations", "best_params", "best_score", "seconds"  # of a Training, besides its search
@@ -81,10 +80,7 @@ class Training:
         """
         training, path = cls(search), os.path.join(folder, NAME)
         if os.path.exists(path):
-            values = load_state(path, search)
-            wrong = misfit(values, {"history": [list], "evaluations": [list], "seconds": float})
-            if wrong:
-                raise UserError(f"{path} cannot be used ({wrong}): restore it, or remove {folder} to begin again")
+            values = load_state(path, search, {"history": [list], "evaluations": [list], "seconds": float})
             for name in VALUES:
                 setattr(training, name, values.get(name))
             if training.best_params is not None:

@@ -1,5 +1,6 @@
 """Recorded episodes on disk: one compressed .npz each, in the original's layout (obs, action) with reward and done added."""
 
+import contextlib
 import os
 import shutil
 import zipfile
@@ -53,14 +54,12 @@ def load_episode(path, action_size, max_steps=np.inf):
     not say how an episode ended: for them the length alone decides.
     Raises UserError, naming the file, where it is truncated, empty, not numbers, or of another shape.
     """
-    try:
+    with reading_episode(path):
         episode = read_npz(path, ("obs", "action", "reward", "done"))
         obs = episode["obs"]
         action = np.asarray(episode["action"], np.float32)
         reward = np.asarray(episode["reward"], np.float32) if "reward" in episode else np.full(len(action), np.nan, np.float32)
         ended = len(action) < max_steps and ("done" not in episode or bool(episode["done"][-1]))
-    except Exception as error:  # zipfile, zlib, lzma and NumPy raise exceptions that have no common base
-        raise BadEpisode(path, f"cannot be read ({reason(error)})") from None
     if action.ndim == action_size == 1:
         action = action[:, None]
     if action.ndim != 2 or action.shape[1] != action_size:
@@ -74,6 +73,15 @@ def load_episode(path, action_size, max_steps=np.inf):
     if reward.shape != (len(action),):
         raise BadEpisode(path, f"has rewards of shape {reward.shape}, not ({len(action)},)")
     return Episode(obs, action, reward, ended)
+
+
+@contextlib.contextmanager
+def reading_episode(path):
+    """`with reading_episode(path):` as `job.reading.reading`, but an error becomes a BadEpisode."""
+    try:
+        yield
+    except Exception as error:
+        raise BadEpisode(path, f"cannot be read ({reason(error)})") from None
 
 
 class BadEpisode(UserError):
@@ -135,7 +143,7 @@ def _contents(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(sorted((info.filename, info.CRC, info.file_size) for info in archive.infolist()))
-    except Exception:  # as in load_episode
+    except Exception:  # as in reading_episode
         return path
 
 

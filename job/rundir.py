@@ -207,12 +207,13 @@ def read_log(folder, *names):
 
     A line that a full disk cut short is left out.
     """
-    rows, form = [], dict.fromkeys(names, float)
-    path = os.path.join(folder, "log.jsonl")
-    with reading(path), open(path, errors="replace") if os.path.exists(path) else contextlib.nullcontext(()) as file:
+    rows, path = [], os.path.join(folder, "log.jsonl")
+    if not os.path.exists(path):
+        return rows
+    with reading(path), open(path, errors="replace") as file:
         for line in file:
             with contextlib.suppress(ValueError, RecursionError):
-                rows.append(parsed(line, form))
+                rows.append(parsed(line, dict.fromkeys(names, float)))
     return rows
 
 

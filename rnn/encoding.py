@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from world_models.config import UserError, stage_settings
 from world_models.env.record import MIRRORED, BadEpisode, linked_name, load_episode
-from world_models.job.npz import memory_maps, pack
+from world_models.job.npz import memory_maps, pack, read_npz
+from world_models.job.reading import reading
 from world_models.job.rundir import Progress, Stage, digest, read_json, settings_in, write_json
 from world_models.vae.frames import fingerprint, recorded
 from world_models.vae.vae import load_vae
@@ -38,7 +39,9 @@ def encode(game, args, vae_path, series_path):
     settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision, **stage_settings(game, "mirror")}
     with Stage(args.run_dir, "series", settings, args.seed) as stage:
         if os.path.exists(series_path):
-            if str(memory_maps(series_path)["vae"]) != made_by:
+            with reading(series_path, "remove it and make it again"):
+                before = str(read_npz(series_path, ("vae",))["vae"])
+            if before != made_by:
                 raise UserError(other_v(series_path, vae_path, game.name))
             print(f"{series_path} is finished")
             return

@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from world_models.config import UserError
-from world_models.env.record import BadEpisode, in_a_pass, list_episodes, load_episode
+from world_models.env.record import BadEpisode, in_a_pass, list_episodes, load_episode, reading_episode
 from world_models.job.npz import npy_header
-from world_models.job.reading import reason
 from world_models.job.rundir import need
 from world_models.job.training import generated
 
@@ -43,11 +42,8 @@ def recorded(run_dir, game, skip_bad=False):
 
 def episode_length(path, action_size):
     """T of the episode in `path`, from its zip directory and array headers. Raises BadEpisode."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            (obs, obs_type), (action, _) = (_header(archive, name) for name in ("obs", "action"))
-    except Exception as error:  # as in load_episode
-        raise BadEpisode(path, f"cannot be read ({reason(error)})") from None
+    with reading_episode(path), zipfile.ZipFile(path) as archive:
+        (obs, obs_type), (action, _) = (_header(archive, name) for name in ("obs", "action"))
     if len(action) == action_size == 1:  # as the original records one number
         action = (*action, 1)
     if len(action) != 2 or action[1] != action_size or action[0] == 0:
