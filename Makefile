@@ -42,7 +42,7 @@ lint: install
 	ruff format --check .
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info build
+	rm -rf .venv .pytest_cache .ruff_cache .coverage *.egg-info build env/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- .venv
@@ -64,14 +64,14 @@ install: .venv/installed
 	"$$python" -c 'import ensurepip' 2>/dev/null || \
 		$(call stop,$$python cannot make virtual environments: install its venv package (on Debian python3-venv)); \
 	"$$python" -c '$(has_headers)' || \
-		$(call stop,$$python came without Python.h$(,) which box2d-py is built with: install it (on Debian python3-dev)); \
+		$(call stop,$$python came without Python.h$(,) which box2d-py and env/drawing.cpp are built with: install it (on Debian python3-dev)); \
 	rm -rf .venv && "$$python" -m venv .venv || { rm -rf .venv; exit 1; }
 
 # box2d-py has no wheels. Its build uses the setuptools and swig of the lock file, not the newest ones (--no-build-isolation).
 # An mpirun that the machine has is used if mpi4py works with it.
-.venv/installed: setup.py requirements.lock | .venv/bin/python
+.venv/installed: setup.py requirements.lock env/drawing.cpp | .venv/bin/python
 	@rm -f $@
-	@[ "$(cxx)" ] || $(call stop,no C++ compiler found (g++$(,) c++$(,) clang++)$(,) which box2d-py is built with: \
+	@[ "$(cxx)" ] || $(call stop,no C++ compiler found (g++$(,) c++$(,) clang++)$(,) which box2d-py and env/drawing.cpp are built with: \
 		install one (on Debian g++) or give its path as CXX=...)
 	@echo "Installing into .venv (the exact versions are in requirements.lock) ..."
 	@$(pip) setuptools swig

@@ -3,7 +3,7 @@
 What is installed has one name, world_models: a module `config` or a folder `env` of a user's own is not in its way.
 """
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 FOLDERS = ["bench", "controller", "demo", "doomrnn", "dream", "env", "env.car", "job", "original", "rnn", "vae"]
@@ -28,6 +28,15 @@ setup(
     package_data={"world_models.demo": ["page/*"], "world_models.bench": ["demos.*"]},
     package_dir={f"world_models.{folder}": folder.replace(".", "/") for folder in FOLDERS},
     cmdclass={"build_py": BuildPy},
+    # Without -ffp-contract=off some compilers join a product and a sum, which other processors round differently.
+    ext_modules=[
+        Extension(
+            "world_models.env.drawing",
+            ["env/drawing.cpp"],
+            extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off"],
+            language="c++",
+        )
+    ],
     install_requires=[
         "tensorflow>=2.18",
         "tensorflow-probability>=0.25",

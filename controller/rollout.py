@@ -169,14 +169,16 @@ class RealWorld:
         frames = np.zeros((rows, 64, 64, 3), np.uint8)
         episode, played, begins = np.full(rows, -1), np.zeros(rows, int), np.zeros(rows, np.float32)
         decoys = [None] * rows
-        rewards, dones = np.zeros(rows), np.zeros(rows, bool)
+        rewards, dones, totals = np.zeros(rows), np.zeros(rows, bool), np.zeros(rows)
         forced = None if force is None else np.full((rows, game.action_size), np.nan, np.float32)
 
         def seat(row):
             """Begin the next episode of the row's unit; without one the row is computed but ignored."""
             unit = row // self.episodes
+            if episode[row] >= 0:
+                scores[unit][episode[row]], steps[unit][episode[row]] = totals[row], played[row]
             episode[row], seed = waiting[unit].pop() if unit < len(units) and waiting[unit] else (-1, None)
-            played[row] = 0
+            played[row], totals[row] = 0, 0.0
             if seed is not None:
                 sources[row] = np.random.default_rng((seed, 1))
                 frames[row] = self._world(row).reset(seed=seed)[0]
@@ -190,9 +192,8 @@ class RealWorld:
             if begins.any():
                 state = tuple(part * (1 - begins)[:, None] for part in state)
             playing = np.flatnonzero(episode >= 0)
-            for row in playing:
-                if played[row] % NOISE_STEPS == 0:
-                    noise[row] = sources[row].standard_normal(noise.shape[1:], np.float32)
+            for row in playing[played[playing] % NOISE_STEPS == 0]:
+                noise[row] = sources[row].standard_normal(noise.shape[1:], np.float32)
             for row in playing if force else ():
                 forced[row] = force(episode[row], played[row])
             seen = frames if watch is None and not self.decoys else frames.copy()
@@ -203,17 +204,16 @@ class RealWorld:
             )
             actions = actions.numpy()
             begins[:] = 0
-            for row in playing:
+            for row in playing.tolist():
                 frames[row], rewards[row], terminated, truncated, _ = self.worlds[row].step(actions[row])
                 dones[row] = terminated or truncated
-                scores[row // self.episodes][episode[row]] += rewards[row]
-                steps[row // self.episodes][episode[row]] += 1
             if watch is not None:
                 watch(episode.copy(), seen, z.numpy(), actions, rewards, dones)
+            totals[playing] += rewards[playing]
             played[playing] += 1
-            for row in playing:
-                if played[row] == max_steps or dones[row] and not full:
-                    seat(row)
+            over = played == max_steps if full else (played == max_steps) | dones
+            for row in playing[over[playing]]:
+                seat(row)
         return list(zip(scores, steps, strict=True))
 
     def _world(self, row):

@@ -14,7 +14,8 @@ from world_models.env.car.look_v3 import LookV3
 from world_models.env.car.on_road import OnRoad
 from world_models.env.car.physics import CarPhysics
 from world_models.env.policies import constant_policy, uniform_policy
-from world_models.env.preprocess import OPTION, SIZE, preprocessing
+from world_models.env.preprocess import OPTION, preprocessing
+from world_models.env.resize import SIZE
 
 ITERATIONS = (6 * 30, 2 * 30)  # of Box2D's solvers, for velocities and positions: Gymnasium's
 

@@ -20,7 +20,8 @@ from gymnasium.utils import EzPickle
 from world_models.config import Game, Original, UserError
 from world_models.env.actions import checked_action
 from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
-from world_models.env.preprocess import OPTION, SIZE, preprocessing
+from world_models.env.preprocess import OPTION, preprocessing
+from world_models.env.resize import SIZE
 
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333

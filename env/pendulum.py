@@ -15,7 +15,7 @@ from gymnasium.utils import EzPickle
 from world_models.config import Game, Map, UserError
 from world_models.env.actions import checked_action
 from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
-from world_models.env.preprocess import SIZE
+from world_models.env.resize import SIZE
 
 STARTS = ("hanging", "anywhere")
 STEPS, STEPS_PER_SECOND = 200, 20

@@ -2,19 +2,17 @@
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from world_models.config import UserError
-from world_models.env.resize import RESIZES, SIZE
+from world_models.env.resize import resize
 
 
 def paper(crop):
     """crop (H,W,3) uint8 resized to (64,64,3) uint8 as in the article: bilinear, antialiased.
 
-    A crop of (84,96) may have a fourth channel, which is left out.
+    It may have a fourth channel, which is left out.
     """
-    resize = RESIZES.get(crop.shape[:2])
-    return resize(crop) if resize else np.array(Image.fromarray(crop).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    return resize(crop)
 
 
 def legacy(crop):

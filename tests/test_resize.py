@@ -1,4 +1,4 @@
-"""The resizes of the games' frame sizes, byte for byte against Pillow."""
+"""The resize to 64x64, byte for byte against Pillow."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ from PIL import Image
 import env
 from config import GAMES
 from env.preprocess import legacy, paper
-from env.resize import RESIZES, pillow_weights
+from env.resize import resize
 
-SIZES = pytest.mark.parametrize("shape", RESIZES, ids=str)
+GAMES_SIZES = [(84, 96), (400, 640)]
+SIZES = pytest.mark.parametrize("shape", [*GAMES_SIZES, (64, 64), (63, 200), (20, 65)], ids=str)
 
 
 def _pillow(image):
@@ -22,13 +23,13 @@ def test_noise_is_resized_as_pillow_does(shape):
     for colors in (256, 256, 2, 3, 5, 9):  # the fewer colours there are, the more often a sum is a half
         for _ in range(8):
             image = rng.integers(0, 256, colors, dtype=np.uint8)[rng.integers(0, colors, (*shape, 3))]
-            np.testing.assert_array_equal(RESIZES[shape](image), _pillow(image))
+            np.testing.assert_array_equal(resize(image), _pillow(image))
 
 
 @SIZES
 def test_flat_pictures_stay_as_they_are(shape):
     for value in range(256):
-        assert (RESIZES[shape](np.full((*shape, 3), value, np.uint8)) == value).all()
+        assert (resize(np.full((*shape, 3), value, np.uint8)) == value).all()
 
 
 @pytest.mark.parametrize("game, rows", [("carracing", 350), ("doom", 400)])
@@ -40,18 +41,17 @@ def test_frames_are_resized_as_pillow_does(game, rows):
         screen = world.render()[:rows]
         if game == "carracing":  # the picture for people, at the size that the agent's has
             screen = np.array(Image.fromarray(screen).resize((96, 84), Image.Resampling.BOX))
-        np.testing.assert_array_equal(RESIZES[screen.shape[:2]](screen), _pillow(screen))
+        np.testing.assert_array_equal(resize(screen), _pillow(screen))
     world.close()
 
 
 def test_all_pairs_of_bytes_where_two_rows_make_one():
-    assert sum(len(weights) == 2 for _, weights, _ in pillow_weights(84)) > 10
     first, second = (values.ravel() for values in np.meshgrid(np.arange(256), np.arange(256)))
     # Six columns alike: two of the four that they become have nothing of their neighbours.
     first, second = (np.resize(values, (1366, 16, 3)).repeat(6, axis=1).astype(np.uint8) for values in (first, second))
     for pair in zip(first, second, strict=True):
         image = np.stack(pair * 42)
-        np.testing.assert_array_equal(RESIZES[84, 96](image), _pillow(image))
+        np.testing.assert_array_equal(resize(image), _pillow(image))
 
 
 def test_a_fourth_byte_means_nothing():

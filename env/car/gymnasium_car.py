@@ -7,7 +7,8 @@ from gymnasium.envs.box2d.car_racing import FPS
 
 from world_models.env.actions import checked_action
 from world_models.env.car.look_v3 import SHAPE
-from world_models.env.preprocess import SIZE, preprocessing
+from world_models.env.preprocess import preprocessing
+from world_models.env.resize import SIZE
 
 
 class GymnasiumCarRacing(gymnasium.Env):

@@ -5,14 +5,13 @@ the two directions differently, and samples each pixel at its centre alone (Open
 dashboard, are not drawn: preprocessing crops them.
 """
 
-import functools
 import math
 
 import numpy as np
 from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
 
 from world_models.env.car.image import CarImage
-from world_models.env.car.track import TrackImage, empty_field
+from world_models.env.car.track import TrackImage
 
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position
@@ -21,14 +20,12 @@ COLUMNS, ROWS = 96 / 1200, -96 / 1000  # pixels per unit of the 1200 x 1000 wind
 GRASS, LIGHT_GRASS = (102, 204, 102), (102, 229, 102)
 WHEEL, STRIPE, HULL = (0, 0, 0), (77, 77, 77), (204, 0, 0)
 
-_empty_field = functools.cache(empty_field)  # the same for every track
-
 
 class LookV0:
     """Draws the state of a CarRacing environment as v0 did. One for each environment: it keeps the episode's track."""
 
     def __init__(self):
-        self._track = TrackImage(_empty_field(GRASS, LIGHT_GRASS), np.rint)
+        self._track = TrackImage(GRASS, LIGHT_GRASS, np.rint)
         self._car = CarImage(CAR_AT, WHEEL, STRIPE, HULL)
 
     def new_track(self, env):

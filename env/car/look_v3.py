@@ -4,7 +4,6 @@ Gymnasium draws 1000 x 800 pixels for each frame and averages them to 96 x 96. O
 pixels are half as large, is nearly the same mean. The dashboard is not drawn.
 """
 
-import functools
 import math
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 from gymnasium.envs.box2d.car_racing import SCALE, ZOOM
 
 from world_models.env.car.image import CarImage
-from world_models.env.car.track import PER_UNIT, TrackImage, empty_field
+from world_models.env.car.track import PER_UNIT, TrackImage
 
 SHAPE = (84, 96)  # rows and columns of the picture
 CAR_AT = (48, 72)  # column and row of the hull's position
@@ -27,16 +26,11 @@ def _shown(color):
     return np.maximum(np.asarray(color).astype(int) - 2, 0)
 
 
-@functools.cache
-def _empty_field():
-    return empty_field(_shown((102, 204, 102)), _shown((102, 230, 102)))
-
-
 class LookV3:
     """Draws the state of a CarRacing environment as v3 does. One for each environment: it keeps the episode's track."""
 
     def __init__(self):
-        self._track = TrackImage(_empty_field(), _shown)
+        self._track = TrackImage(_shown((102, 204, 102)), _shown((102, 230, 102)), _shown)
         self._car = CarImage(CAR_AT, *map(_shown, [(0, 0, 0), (77, 77, 77), (204, 0, 0)]), fine=_CAR_FINE)
 
     def new_track(self, env):
@@ -53,7 +47,7 @@ class LookV3:
         to_world = (cos / columns, sin / rows, -sin / columns, cos / rows)  # of (columns, rows) from CAR_AT
         self._track.update(env.tile_colors)
         if zoom > _WIDE_UNTIL:
-            picture = self._track.view(x, y, to_world, CAR_AT, SHAPE, cv2.INTER_LINEAR)
+            picture = self._track.view(x, y, to_world, CAR_AT, SHAPE, smooth=True)
         else:
             picture = self._wide(x, y, to_world, zoom)
         self._car.draw(picture, env.physics, to_world)
@@ -64,5 +58,5 @@ class LookV3:
         rows, columns = SHAPE
         halvings = max(0, math.floor(math.log2(PER_UNIT / (zoom * -ROWS * _FINE))))
         to_world, car_at = [v / _FINE for v in to_world], [v * _FINE for v in CAR_AT]
-        fine = self._track.view(x, y, to_world, car_at, (rows * _FINE, columns * _FINE), cv2.INTER_LINEAR, halvings)
+        fine = self._track.view(x, y, to_world, car_at, (rows * _FINE, columns * _FINE), True, halvings)
         return cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA)
