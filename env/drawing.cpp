@@ -157,14 +157,14 @@ void look(PyObject *const *args) {
     uint32_t *out = picture.data;
     for (int row = 0; row < picture.size(0); row++) {
         place(field, m, row, smooth, columns, x.data(), y.data(), from.data());
-        for (int i = 0; i < columns; i++, out++) {
-            if (from[i] < 0) {
-                *out = smooth ? mixed(field, x[i], y[i]) : 0;
-                continue;
-            }
+        if (!smooth) {
+            for (int i = 0; i < columns; i++) *out++ = from[i] < 0 ? 0 : field.palette[field.codes[from[i]]];
+            continue;
+        }
+        for (int i = 0; i < columns; i++) {
             const uint8_t *above = field.codes + from[i], *below = above + field.width;
-            const bool alike = !smooth || (above[0] == above[1] && above[0] == below[0] && above[0] == below[1]);
-            *out = alike ? field.palette[above[0]] : mixed(field, x[i], y[i]);
+            const bool alike = from[i] >= 0 && above[0] == above[1] && above[0] == below[0] && above[0] == below[1];
+            *out++ = alike ? field.palette[above[0]] : mixed(field, x[i], y[i]);
         }
     }
 }
