@@ -15,11 +15,10 @@ import os
 import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from world_models.bench.measure import rates, ratio, report, table
+from world_models.bench.measure import products, rates, ratio, report, table
 from world_models.config import GAMES
 from world_models.job.command import run_script
 from world_models.job.machine import cores, fast_precision, load_tensorflow
@@ -27,7 +26,6 @@ from world_models.job.outputs import check_output
 
 GAME = GAMES["doom"]
 STEPS = 60  # of one measured call
-SQUARE, PRODUCTS = 2048, 6  # to measure the machine's peak
 CANDIDATES, EPISODES = 64, 16
 DREAMS = CANDIDATES * EPISODES
 MEAN_LENGTH = 900
@@ -45,7 +43,7 @@ def main(argv=None):
     rnn, initial_z = _memory()
     alternatives = {
         "population": _population(rnn, initial_z, args.threads),
-        "matrix products, in agent-steps": _products(args.threads),
+        "matrix products, in agent-steps": products(args.threads, FLOPS),
         "single environment": _single(rnn, initial_z),
     }
     if fast_precision() == "bfloat16":
@@ -114,27 +112,6 @@ def _dreamers(rnn, initial_z, threads, precision):
 def _population(rnn, initial_z, threads, precision="float32"):
     population, *what = _dreamers(rnn, initial_z, threads, precision)
     return lambda: population(*what, STEPS)[1].sum()
-
-
-def _products(threads):
-    """Products of large square matrices, on `threads` threads at once, counted as agent-steps."""
-    import tensorflow as tf
-
-    a, b = (tf.constant(np.random.default_rng(i).normal(size=(SQUARE, SQUARE)), tf.float32) for i in range(2))
-    # One operation for each thread, as the lanes of a population have.
-    multipliers = [tf.function(lambda a, b: tf.matmul(a, b)) for _ in range(threads)]
-
-    def work(multiply):
-        for _ in range(PRODUCTS):
-            product = multiply(a, b)
-        return float(product[0, 0])
-
-    def products():
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, multipliers))
-        return 2 * SQUARE**3 * PRODUCTS * threads / FLOPS
-
-    return products
 
 
 def _single(rnn, initial_z):

@@ -5,11 +5,15 @@ import json
 import platform
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 
 from world_models.job.machine import cores
 from world_models.job.outputs import output
 
 RUNS = 5
+SQUARE, PRODUCTS = 2048, 6  # to measure the machine's peak
 
 
 def rates(alternatives, runs=RUNS, warm_up=True):
@@ -28,6 +32,26 @@ def rates(alternatives, runs=RUNS, warm_up=True):
             work, seconds = work if isinstance(work, tuple) else (work, time.perf_counter() - start)
             measured[name].append(work / seconds)
     return measured
+
+
+def products(lanes, flops):
+    """A function for `rates`: TensorFlow's float32 products of large matrices, in `lanes` threads, as units of `flops` each."""
+    import tensorflow as tf
+
+    a, b = (tf.constant(np.random.default_rng(i).normal(size=(SQUARE, SQUARE)), tf.float32) for i in range(2))
+    multipliers = [tf.function(lambda a, b: tf.matmul(a, b)) for _ in range(lanes)]  # an operation for each thread
+
+    def work(multiply):
+        for _ in range(PRODUCTS):
+            product = multiply(a, b)
+        return float(product[0, 0])
+
+    def run():
+        with ThreadPoolExecutor(lanes) as pool:
+            list(pool.map(work, multipliers))
+        return 2 * SQUARE**3 * PRODUCTS * lanes / flops
+
+    return run
 
 
 def ratio(measured, name, other):

@@ -180,9 +180,13 @@ def _extract(game, episodes, workers):
     """(frames, seconds) of extract.py, recording `episodes` in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "extract.py", game, "--episodes", str(episodes), "-n", str(workers), "--run-dir", folder]
+        # It starts itself under the mpirun of this Python's environment, which need not be active.
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
         begin = time.perf_counter()
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True)
         seconds = time.perf_counter() - begin
+        if done.returncode:
+            raise UserError(f"extract.py {game} failed: {done.stderr.strip().splitlines()[-1]}")
         with open(os.path.join(folder, "record", "log.jsonl")) as file:
             return json.loads(file.readline())["frames"], seconds
 

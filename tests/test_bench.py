@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
-from bench import agent, measure, worlds
+from bench import __main__ as whole
+from bench import agent, measure, trainings, worlds
 from config import scaled
 
 
@@ -23,6 +24,29 @@ def test_worlds_reports_ratios_rates_and_parts(tmp_path, monkeypatch, capsys):
     assert numbers["runs"] == 1 and numbers["machine"]["cores"] >= 1
     for parts in numbers["step_microseconds"].values():
         assert parts["Box2D"] > 0 and parts["picture"] > 0
+
+
+def test_trainings_compares_v_and_m_with_plain_keras(tmp_path, monkeypatch):
+    for name, size in {"FRAMES": 2, "SEQUENCES": 2, "STEPS": 3, "UPDATES": 1}.items():
+        monkeypatch.setattr(trainings, name, size)
+    monkeypatch.setattr(measure, "SQUARE", 64)
+    path = tmp_path / "trainings.json"
+    trainings.main(["--runs", "1", "--threads", "1", "--json", str(path)])
+    numbers = json.loads(path.read_text())
+    for model in "VM":
+        assert numbers[model]["vs_plain"][trainings.FLOAT32] > 0
+        assert 0 < numbers[model]["share_of_peak"][trainings.PLAIN]
+
+
+def test_the_products_of_a_training_are_counted():
+    # By hand: of V 14.9 million products forward in the encoder, 24.1 in the decoder. The gradients take twice as many.
+    assert trainings.vae_flops() == pytest.approx(6 * (14.9e6 + 24.1e6), rel=0.01)
+    assert trainings.rnn_flops() == 6 * ((64 + 1 + 1 + 512) * 2048 + 512 * 961)
+
+
+def test_the_published_search_at_a_speed():
+    # 1,024 episodes of 1,000 steps a generation, and as many for an evaluation every 25 generations.
+    assert "0.166 core-hours" in whole.search_time(3560) and "1,800 generations 299" in whole.search_time(3560)
 
 
 def test_worlds_refuses_too_little_to_measure():
