@@ -84,9 +84,14 @@ def load_tensorflow(threads, lanes=False):
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
+    # Keras would load Matplotlib for galleries of images, which takes a seventh of the time of all this.
+    hidden = {} if "matplotlib" in sys.modules else {"matplotlib": None}
+    sys.modules.update(hidden)
     try:
         import tensorflow  # noqa: F401
     finally:
+        for name in hidden:
+            del sys.modules[name]
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nothing)

@@ -6,7 +6,6 @@ rnn/rnn.py and doomrnn.py: each latent dimension has a separate mixture, and log
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from world_models.config import UserError
 from world_models.job.deep import keras
@@ -175,6 +174,8 @@ class MDNRNN(keras.Model):
 
         Temperature t divides the logits by t and multiplies each Gaussian's variance by t.
         """
+        import tensorflow_probability as tfp  # which takes long to load, and training and dreams do without it
+
         return tfp.distributions.MixtureSameFamily(
             tfp.distributions.Categorical(logits=params.logits / temperature),
             tfp.distributions.Normal(params.mean, tf.exp(params.log_std) * temperature**0.5),
