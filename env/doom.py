@@ -1,13 +1,11 @@
 """Doom's Take Cover on ViZDoom, with the effective settings of gym-doom, which the published experiments used."""
 
-import contextlib
 import glob
 import os
 import shlex
 import shutil
 import sys
 import tempfile
-import time
 import weakref
 
 import gymnasium
@@ -22,6 +20,7 @@ from world_models.env.actions import checked_action
 from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
 from world_models.env.preprocess import OPTION, preprocessing
 from world_models.env.resize import SIZE
+from world_models.job.leftovers import mine_and_settled, remove_shared_memory
 
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333
@@ -84,27 +83,10 @@ def _mortal(engine, folder):
 
 def _tidy():
     """Remove what games left whose process was killed: 11 MB of shared memory each, and a folder."""
-    old = time.time() - 60  # so as not to take a segment that another game is just making
-    left = [path for path in glob.glob("/dev/shm/ViZDoom*") if _mine_and_older(path, old)]
-    if left:
-        maps = ""
-        for path in glob.glob("/proc/[0-9]*/maps"):
-            with contextlib.suppress(OSError), open(path) as file:
-                maps += file.read()
-        for path in left:
-            if path not in maps:
-                with contextlib.suppress(OSError):
-                    os.remove(path)
+    remove_shared_memory("ViZDoom*")
     for path in glob.glob(os.path.join(tempfile.gettempdir(), "take-cover-[0-9]*-*")):
-        if _mine_and_older(path, old) and not os.path.exists(f"/proc/{path.rsplit('-', 2)[1]}"):
+        if mine_and_settled(path) and not os.path.exists(f"/proc/{path.rsplit('-', 2)[1]}"):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _mine_and_older(path, time):
-    with contextlib.suppress(OSError):
-        status = os.stat(path)
-        return status.st_uid == os.getuid() and status.st_mtime < time
-    return False
 
 
 def _reason(error):

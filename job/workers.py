@@ -19,6 +19,7 @@ import traceback
 
 from world_models.config import UserError
 from world_models.job import command, silence
+from world_models.job.leftovers import remove_shared_memory
 from world_models.job.machine import cores
 
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
@@ -37,6 +38,10 @@ class Pool:
 
         self._comm = MPI.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED)  # on this host
+        if neighbours.Get_rank() == 0:
+            remove_shared_memory("mpich_shm_*")  # 1 MB of each killed rank
+        neighbours.Free()
         if self.size > 1:
             global _job
             _job, sys.excepthook = self, self._abort

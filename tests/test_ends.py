@@ -1,12 +1,13 @@
 """How jobs end: signals to the command, to the whole job, to a rank; nothing is left behind."""
 
+import mmap
 import os
 import signal
 import time
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT
+from conftest import ENVIRONMENT, run_script
 
 import env
 from bench.faults import Job
@@ -81,3 +82,21 @@ def test_ctrl_c_ends_a_search(car_run, tmp_path):
         assert told[-1] == "train.py: stopped by SIGINT: run the same command again to go on"
     finally:
         job.kill()
+
+
+def test_shared_memory_of_killed_ranks_is_removed_by_the_next_job(tmp_path):
+    """Not that which a process uses, nor that which is new: its owner may be about to use it."""
+    names = ["/dev/shm/mpich_shm_fffffff1_0", "/dev/shm/mpich_shm_fffffff2_0", "/dev/shm/mpich_shm_fffffff3_0"]
+    try:
+        for name in names:
+            with open(name, "wb") as file:
+                file.write(bytes(4096))
+        for name in names[:2]:
+            os.utime(name, (time.time() - 100,) * 2)
+        with open(names[1], "r+b") as file, mmap.mmap(file.fileno(), 4096):
+            run_script("extract.py", "carracing", "--scale", "smoke", "--run-dir", tmp_path, "-n", 2)
+        assert [os.path.exists(name) for name in names] == [False, True, True]
+    finally:
+        for name in names:
+            if os.path.exists(name):
+                os.remove(name)
