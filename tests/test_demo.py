@@ -20,7 +20,7 @@ from demo.__main__ import main, runs, server
 from rnn.world_model import load_world_model
 
 FIGURES = {
-    "dream": ["dream-car", "dream-car-slowly", "dream-doom", "dream-cheat", "dream-pendulum"],
+    "dream": ["dream-car", "dream-car-slowly", "dream-doom", "dream-cheat", "dream-pendulum-first", "dream-pendulum-last"],
     "sliders": ["sliders-doom", "sliders-car"],
     "film": ["film-car", "film-doom"],
 }
