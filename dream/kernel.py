@@ -134,14 +134,17 @@ class Kernel:
         uniform, noise = uniform_and_normal(seeds, tf.cast(steps + 1, tf.uint32), self.z_size + (self.log_odds is not None))
         planes = [head[:, i : i + self.z_size] for i in range(0, self._layout.mixture, self.z_size)]
         others = self._layout.by_name(head[:, self._layout.mixture :])
+        z = sample(planes, uniform[:, : self.z_size], noise[:, : self.z_size], self.temperature)
         died = tf.zeros_like(steps, tf.bool)
         if "restart" in others:
             logit = others["restart"][:, 0]
             died = logit > 0 if self.log_odds is None else uniform[:, -1] < tf.sigmoid(logit - self.log_odds)
+            # Else nothing would end a dream that diverges, and C would learn to make dreams diverge.
+            died |= ~tf.reduce_all(tf.math.is_finite(z), axis=1)
         reward = tf.fill(tf.shape(steps), self.reward)
         if "reward" in others:
             reward *= others["reward"][:, 0]
-        return sample(planes, uniform[:, : self.z_size], noise[:, : self.z_size], self.temperature), reward, died
+        return z, reward, died
 
 
 @functools.cache

@@ -218,6 +218,25 @@ def test_drawn_deaths_come_as_often_as_m_holds_them_to_be_likely(doom_run):
     assert np.std(died) > 30  # by chance, not all at once
 
 
+@pytest.mark.parametrize("log_odds", [None, np.log(10)])
+def test_a_dream_that_diverges_is_over(doom_run, log_odds):
+    """With an M that sees no danger, but whose Gaussians have infinite deviations."""
+    dream = _doom_dream(doom_run)
+    kernel, bias = (weight.numpy() for weight in dream.rnn.output_layer.weights)
+    before = [kernel.copy(), bias.copy()]
+    at = dream.rnn.layout.slices["restart"].start
+    kernel[:, at], bias[at] = 0, -1000
+    safe = [kernel.copy(), bias.copy()]
+    bias[dream.rnn.layout.slices["mixture"]] = 1000
+    lengths = []
+    for weights in (safe, [kernel, bias]):
+        dream.rnn.output_layer.set_weights(weights)
+        changed = Dream(dream.rnn, dream.initial_z, 1.0, 30, 1.0, log_odds=log_odds)
+        lengths.append(dreamed(changed, [constant_policy(0)] * 4, np.arange(4), 30)[1].tolist())
+    dream.rnn.output_layer.set_weights(before)
+    assert lengths == [[30] * 4, [1] * 4]
+
+
 @pytest.mark.parametrize("settings", [{"dream_death": "drawn"}, {"dream_dropout": 0.3}])
 def test_population_plays_the_dreams_of_the_environment_in_other_rules_too(doom_run, settings):
     dream = _doom_dream(doom_run, **settings)
