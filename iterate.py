@@ -22,23 +22,20 @@ import subprocess
 import sys
 import time
 
-import world_models
 from world_models import evaluate, extract, train
 from world_models.config import UserError
 from world_models.env.record import link_file, linked, list_episodes
 from world_models.job import workers
-from world_models.job.command import CommandLine, as_options
+from world_models.job.command import CommandLine, as_options, module_environment
 from world_models.job.machine import load_tensorflow
 from world_models.job.rundir import Atomic, digest, read_json, read_log, read_rounds, told, write_json
 
-PACKAGE = os.path.dirname(world_models.__file__)
 DREAMS = 128  # in which the chosen C is scored, beside the real test episodes
 SEARCHES = "zero", "last"  # what C's searches start from: zeros, and the last round's C
 
 
 def main(argv=None):
-    environment = dict(os.environ)  # for separate processes, before this one sets its number of threads in it
-    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(PACKAGE), *filter(None, [environment.get("PYTHONPATH")])])
+    environment = module_environment()  # before this process sets its number of threads in it
     command = CommandLine(__doc__, "record", "vae", "mirror", "rnn", "dream", "controller", rounds=True)
     workers.add_option(command)
     add = command.add

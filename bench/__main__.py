@@ -12,13 +12,12 @@ import subprocess
 import sys
 import tempfile
 
-import world_models
 from world_models.bench.agent import PROCESSES
 from world_models.bench.measure import report
 from world_models.bench.trainings import PLAIN
 from world_models.bench.worlds import V0, V3
 from world_models.config import GAMES, UserError
-from world_models.job.command import run_script
+from world_models.job.command import module_environment, run_script
 from world_models.job.outputs import check_output
 
 BENCHMARKS = "worlds", "dreams", "trainings"
@@ -34,8 +33,7 @@ def main(argv=None):
         for name in BENCHMARKS:
             path = os.path.join(folder, f"{name}.json")
             command = [sys.executable, "-m", f"world_models.bench.{name}", "--json", path]
-            environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(world_models.__file__))}
-            if subprocess.run(command, env=environment).returncode:
+            if subprocess.run(command, env=module_environment()).returncode:
                 raise UserError(f"bench.{name} failed: see above")
             with open(path) as file:
                 numbers[name] = json.load(file)

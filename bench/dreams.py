@@ -165,7 +165,7 @@ def _bias_for(rnn, initial_z, threads):
     weights, logits = rnn.output_layer.get_weights()[0][:, 0], []
     for t in range(dream.max_steps):
         taken = tf.constant(np.array([part[t] for part in actions]))
-        z, state, _ = dream.step(z, taken, state, seeds, tf.fill(seeds.shape, t))
+        z, state, *_ = dream.step(z, taken, state, seeds, tf.fill(seeds.shape, t))
         logits.append(state[0].numpy() @ weights)
     highest = np.maximum.accumulate(logits)  # (T, N): a dream is over at the first step at which this is above -bias
 

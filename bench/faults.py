@@ -43,9 +43,12 @@ NOT_COMPARED = ("config.json", "log.jsonl", ".lock", "tensorboard", "hist.json",
 
 
 class Job:
-    """A command in a session of its own. All of its processes are known by a variable in their environment."""
+    """A command in a session of its own. All of its processes are known by a variable in their environment.
 
-    def __init__(self, command, environment=None):
+    stderr: as subprocess.Popen has it. `ended` returns what came through a pipe.
+    """
+
+    def __init__(self, command, environment=None, stderr=subprocess.PIPE):
         self.mark = f"MARK={uuid.uuid4()}"
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
@@ -53,7 +56,7 @@ class Job:
             cwd=HERE,
             env={**(environment or os.environ), name: value},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             start_new_session=True,
             preexec_fn=_heed,
@@ -95,7 +98,7 @@ class Job:
 
     def ended(self, seconds=60):
         """(exit status, its lines on stderr), after all of its processes have ended. Raises AssertionError if one does not."""
-        told = self.process.communicate(timeout=seconds)[1].splitlines()
+        told = (self.process.communicate(timeout=seconds)[1] or "").splitlines()
         until = time.time() + 20
         while self.pids() and time.time() < until:
             time.sleep(0.05)

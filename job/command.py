@@ -9,9 +9,16 @@ import sys
 import threading
 from dataclasses import fields, replace
 
+import world_models
 from world_models import config
 from world_models.config import SCALES, Game, UserError, option, scaled
 from world_models.job.machine import PRECISIONS
+
+
+def module_environment():
+    """The environment for `python -m world_models...` as a process of its own: it finds this package in any folder."""
+    folder = os.path.dirname(os.path.dirname(world_models.__file__))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def as_options(game, *stages):

@@ -1,13 +1,16 @@
 """The benchmarks run to the end and report their numbers. No test depends on how large these are."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
 from bench import __main__ as whole
-from bench import agent, measure, trainings, worlds
+from bench import agent, dreams, measure, soak, trainings, worlds
 from config import scaled
 
 
@@ -38,6 +41,19 @@ def test_trainings_compares_v_and_m_with_plain_keras(tmp_path, monkeypatch):
         assert 0 < numbers[model]["share_of_peak"][trainings.PLAIN]
 
 
+def test_dreams_compares_the_population_and_times_a_generation(tmp_path, monkeypatch):
+    small = {"CANDIDATES": 2, "EPISODES": 4, "DREAMS": 8, "STEPS": 3, "MEAN_LENGTH": 20}
+    for name, size in small.items():
+        monkeypatch.setattr(dreams, name, size)
+    monkeypatch.setattr(dreams, "GAME", replace(dreams.GAME, rnn_size=16, dream_max_steps=40))
+    monkeypatch.setattr(measure, "SQUARE", 64)
+    path = tmp_path / "dreams.json"
+    dreams.main(["--threads", "1", "--json", str(path)])
+    numbers = json.loads(path.read_text())
+    assert numbers["vs_single_env"] > 0 and numbers["generation_s"] > 0
+    assert 1 < numbers["generation_mean_steps"] < 40
+
+
 def test_the_products_of_a_training_are_counted():
     # By hand: of V 14.9 million products forward in the encoder, 24.1 in the decoder. The gradients take twice as many.
     assert trainings.vae_flops() == pytest.approx(6 * (14.9e6 + 24.1e6), rel=0.01)
@@ -52,6 +68,21 @@ def test_the_published_search_at_a_speed():
 def test_worlds_refuses_too_little_to_measure():
     done = run_script("-m", "bench.worlds", "--episodes", 2, check=False)
     assert done.returncode == 2 and "3 episodes" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="it looks at processes as Linux shows them")
+@pytest.mark.parametrize(
+    "what, least, most", [("pass", -2, 2), ("kept.append(bytearray(2**20)), files.append(open(__file__))", 10, 500)]
+)
+def test_a_soak_tells_what_a_script_loses(tmp_path, what, least, most):
+    script, told = tmp_path / "script.py", tmp_path / "soak.json"
+    script.write_text(f"import time\nkept, files = [], []\nwhile True:\n    {what}\n    time.sleep(0.05)\n")
+    soak.main(["--hours", "0.0015", "--every", "0.4", "--json", str(told), str(script)])
+    told = json.loads(told.read_text())
+    assert told["status"] == -signal.SIGTERM and len(told["seen"]) >= 8
+    for name in ("memory_mib", "open_files"):
+        before, after = told["growth"][name]
+        assert least <= after - before <= most
 
 
 def test_rates_count_work_by_the_clock_or_by_their_own_seconds(monkeypatch):

@@ -39,7 +39,7 @@ SMALL = {
     "original.convert": "",
     "history": "",
 }
-BENCHMARKS = {f"bench.{name}" for name in ("__main__", "ceiling", "demos", "dreams", "faults", "trainings", "worlds")}
+BENCHMARKS = {f"bench.{name}" for name in ("__main__", "ceiling", "demos", "dreams", "faults", "soak", "trainings", "worlds")}
 ELSEWHERE = {"bench.search_jax", "gymnasium.envs.box2d.car_racing"}  # at an earlier commit; Gymnasium's
 PLACEHOLDERS = {"GAME": "carracing", "N": "2", "S": "1", "T": "1.0", "tT.json": "t1.0.json", "...": ""}
 

@@ -84,7 +84,7 @@ class TrackImage:
 
         x, y: the world coordinates of column and row `car_at` of the picture of `shape` (H,W); to_world: a, b, c, d of the
         matrix [[a, b], [c, d]] from columns and rows to world coordinates. smooth: mix four pixels of the field, instead of
-        taking the nearest. halvings: how often the field is halved, to the mean of 2x2 pixels, before that.
+        taking the nearest. halvings: how often the field is halved, to the mean of 2x2 pixels, before that; then it is smooth.
         """
         per_unit = PER_UNIT / 2**halvings
         a, b, c, d = to_world
@@ -94,7 +94,7 @@ class TrackImage:
         # Pixel centres are at whole numbers, in both pictures.
         x, y = (x + PLAYFIELD) * per_unit + (a + b) / 2 - 0.5, (y + PLAYFIELD) * per_unit + (c + d) / 2 - 0.5
         if halvings:
-            flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST)
+            flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
             return cv2.warpAffine(self._halved_by(halvings), np.array([[a, b, x], [c, d, y]]), shape[::-1], flags=flags)
         picture = np.empty((*shape, 4), np.uint8)
         drawing.look(self._pixels, self._packed, (a, b, x, c, d, y), smooth, picture.view(np.uint32)[..., 0])
