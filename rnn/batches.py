@@ -34,8 +34,8 @@ class Series:
             raise UserError(f"{path} has no array {missing[0]!r}: remove it and make it again")
         self.mu, self.logvar, self.action = (arrays[name] for name in ("mu", "logvar", "action"))
         self.length, self.episode, self.vae = np.array(arrays["length"]), arrays["episode"].tolist(), str(arrays["vae"])
-        self.reward = arrays.get("reward", np.full(len(self.mu), np.nan, np.float32))
-        ended = np.array(arrays.get("ended", np.ones(len(self.length), bool)))
+        self.reward = arrays.get("reward", np.full(self.mu.shape[:1], np.nan, np.float32))
+        ended = np.array(arrays.get("ended", np.ones(self.length.shape, bool)))
         self._check(path, ended)
         self.start = np.concatenate([[0], np.cumsum(self.length)[:-1]]).astype(np.int64)
         self.first = np.zeros(len(self.mu), np.float32)  # 1 at each episode's first frame

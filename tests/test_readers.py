@@ -288,3 +288,13 @@ def test_a_bad_file_is_one_sentence(name, tmp_path):
     each()
     print(f"{name}: {counts['read']} read, {counts['refused']} refused")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20, "it took more than 1 GiB"
+
+
+@pytest.mark.parametrize("name", ["mu", "length"])
+def test_a_series_with_a_number_in_place_of_an_array_is_refused(name, tmp_path):
+    path = str(tmp_path / "series.npz")
+    _series(path)
+    with np.load(path) as file:
+        pack(path, {**file, name: np.float32(0)})
+    with pytest.raises(UserError, match="series.npz has"):
+        Series(path)
