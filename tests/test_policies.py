@@ -86,8 +86,9 @@ def test_exploration_takes_its_share_of_the_steps(share):
 
 
 @pytest.mark.parametrize("margin", [0, *NARROWER])
-def test_blind_walkers_turn_where_they_say(margin):
+def test_blind_walkers_turn_where_they_say(margin, tmp_path, monkeypatch):
     """In the game itself: y goes from 16 + margin at the right to 752 - margin at the left, also after many turns."""
+    monkeypatch.chdir(tmp_path)  # ViZDoom leaves a file where it is started
     act = DOOM.blind_players(DOOM, None)[f"walking, turns {margin} before walls" if margin else SWEEP]
     world = env.make(DOOM)
     world.reset(seed=0)
