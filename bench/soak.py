@@ -41,8 +41,9 @@ def main(argv=None):
             time.sleep(args.every)
             if look := look_at(job):
                 seen.append({"minutes": (time.time() - began) / 60, **look})
-                print(" ".join(f"{seen[-1][name]:{11}{form}}" for name, form in COLUMNS.items()), flush=True)
-        job.send(signal.SIGTERM, [job.process.pid] if job.process.poll() is None else [])
+                print(" ".join(f"{seen[-1][name]:11{form}}" for name, form in COLUMNS.items()), flush=True)
+        if job.process.poll() is None:
+            job.send(signal.SIGTERM, [job.process.pid])
         status, _ = job.ended(120)
     finally:
         job.kill()
