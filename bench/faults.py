@@ -1,8 +1,8 @@
-"""Disturb each stage at a random moment, in each way, run it again, and compare its outputs with those of an undisturbed run.
+"""Disturb each stage at random moments, in each way, until it ends; compare its outputs with those of an undisturbed run.
 
     python -m bench.faults [--trials 20] [--stages record-doom V ...] [--json FILE]
 
-All is at the smoke scale, with two workers, on Linux. A trial takes about half a minute.
+All is at the smoke scale, with two workers, on Linux. A trial takes about a quarter of a minute.
 """
 
 import argparse
@@ -144,13 +144,21 @@ def main(argv=None):
             seconds[stage] = time.time() - began
         print(f"{'stage':12} {'fault':24} trials  same  kept  status   seconds to end (median, most)  left behind", flush=True)
         for stage in args.stages:
-            for fault in FAULTS:
-                trials = [_trial(stage, fault, base, folder, rng.uniform(0.3, 1) * seconds[stage]) for _ in range(args.trials)]
-                if trials := [trial for trial in trials if trial]:
-                    rows.append({"stage": stage, "fault": fault, **_summary(trials)})
-                    print(_line(rows[-1]), flush=True)
-                    if args.json:
-                        write_json(args.json, rows, indent=1)
+            for fault in _faults(stage):
+                trials = []
+                while len(trials) < args.trials:
+                    trials += _disturbed(stage, fault, args.trials - len(trials), base, folder, rng, seconds[stage])
+                rows.append({"stage": stage, "fault": fault, **_summary(trials)})
+                print(_line(rows[-1]), flush=True)
+                if args.json:
+                    write_json(args.json, rows, indent=1)
+
+
+def _faults(stage):
+    """The faults for which the stage has somebody."""
+    command = STAGES[stage][0]
+    workers, engines = "-n" in command, stage == "record-doom" or "real" in command
+    return [fault for fault in FAULTS if (workers or "worker" not in fault) and (engines or "engine" not in fault)]
 
 
 def _in_order(stages):
@@ -186,11 +194,26 @@ def _link(base, run_dir, folders):
             shutil.copytree(os.path.join(base, folder), os.path.join(run_dir, folder))
 
 
-def _trial(stage, fault, base, folder, moment):
-    """Disturb the stage `moment` seconds after its beginning, and finish it. None where there is nobody to whom to do it."""
-    run_dir = os.path.join(folder, "trial")
+def _disturbed(stage, fault, most, base, folder, rng, seconds):
+    """At most `most` trials of one run: it is started again after each, until it ends by itself.
+
+    seconds: what the undisturbed stage takes.
+    """
+    run_dir, trials = os.path.join(folder, "trial"), []
     shutil.rmtree(run_dir, ignore_errors=True)
     _link(base, run_dir, STAGES[stage][2])
+    while len(trials) < most:
+        if not (trial := _trial(stage, fault, run_dir, rng.uniform(0.3, 1) * seconds)):
+            break
+        trials.append(trial)
+    else:
+        _finish(stage, run_dir)
+    same = _digests(run_dir, stage) == _digests(_where(base, stage), stage)
+    return [{"same": same, **trial} for trial in trials]
+
+
+def _trial(stage, fault, run_dir, moment):
+    """Disturb the stage `moment` seconds after its start. None where nobody is there; then it has ended by itself."""
     job = Job(_command(stage, run_dir))
     try:
         time.sleep(moment)
@@ -198,6 +221,8 @@ def _trial(stage, fault, base, folder, moment):
             fault.split()[-1], [job.process.pid]
         )
         if not whom or job.process.poll() is not None:
+            status, told = job.ended(600)
+            assert status == 0, told[-20:]
             return None
         number, belongings = getattr(signal, fault.split()[0]), job.belongings()
         done = _done(run_dir, stage)
@@ -208,10 +233,7 @@ def _trial(stage, fault, base, folder, moment):
     finally:
         job.kill()
     left = sum(os.path.exists(path) for path in belongings)
-    kept = _done(run_dir, stage) >= done
-    _finish(stage, run_dir)
-    same = _digests(run_dir, stage) == _digests(_where(base, stage), stage)
-    return {"same": same, "kept": kept, "status": status, "seconds": seconds, "left": left}
+    return {"kept": _done(run_dir, stage) >= done, "status": status, "seconds": seconds, "left": left}
 
 
 def _done(run_dir, stage):

@@ -25,7 +25,7 @@ class Agent:
     def initial_state(self, batch):
         return self.rnn.initial_state(batch)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(self, params, frames, noise, state, restart, forced=None):
         """(z, actions, state) for frames (B,64,64,3) uint8 and noise (B,Z) from N(0, I).
 

@@ -29,9 +29,13 @@ class Surprise:
     def __init__(self, run_dir, game):
         """Raises UserError where V or M of the run is missing or not usable."""
         self.vae, self.rnn = load_world_model(run_dir, game)
-        self._encode = tf.function(self.vae.encode, input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)])
+        self._encode = tf.function(
+            self.vae.encode, input_signature=[tf.TensorSpec((None, 64, 64, 3), tf.uint8)], autograph=False
+        )
         sizes = self.rnn.z_size, self.rnn.action_size
-        self._unlikelihood = tf.function(self._negative, input_signature=[tf.TensorSpec((None, size)) for size in sizes])
+        self._unlikelihood = tf.function(
+            self._negative, input_signature=[tf.TensorSpec((None, size)) for size in sizes], autograph=False
+        )
 
     def __call__(self, episode):
         mu, _ = by_parts(self._encode, episode.obs)

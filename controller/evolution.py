@@ -1,8 +1,12 @@
 """CMA-ES, which evolves C (article, appendix "Evolution Strategies"). A higher fitness is better."""
 
-import cma
 import numpy as np
-from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
+
+from world_models.job.machine import without_matplotlib
+
+with without_matplotlib():
+    import cma
+    from cma.sigma_adaptation import CMAAdaptSigmaCSA, CMAAdaptSigmaTPA
 
 STEP_SIZES = {"csa": CMAAdaptSigmaCSA, "tpa": CMAAdaptSigmaTPA}
 

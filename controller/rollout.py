@@ -230,6 +230,6 @@ class RealWorld:
 def watch_dreams(world, seeds, max_steps):
     """Yields z (B,Z) before each step of a DreamWorld's controller in B dreams, until all have ended."""
     params = tf.constant(np.tile(world.controller.params, (len(seeds), 1)), tf.float32)
-    act = tf.function(world.controller.act, jit_compile=True)
+    act = tf.function(world.controller.act, jit_compile=True, autograph=False)
     for z, *_ in world.dream.watch(lambda t, z, state: act(z, state, params), seeds, max_steps):
         yield z

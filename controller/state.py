@@ -14,10 +14,10 @@ import pickle
 import sys
 import types
 
-import cma
 import numpy as np
 
 from world_models.config import UserError
+from world_models.controller.evolution import cma  # which is loaded there without Matplotlib
 from world_models.job.command import Parser, run_script
 from world_models.job.npz import read_npz
 from world_models.job.reading import parsed, reading

@@ -50,7 +50,7 @@ class Dream:
         z, h, c = self._kernel.start(seeds)
         return z, (h, c)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(self, z, actions, state, seeds, steps):
         """(z (B,Z), state, reward (B,), died (B,) bool) after `actions` (B,A). steps: (B,) int32, steps done before.
 

@@ -21,9 +21,9 @@ class Foresight:
     def __init__(self, game, vae, rnn):
         self.game, self.rnn = game, rnn
         frames = tf.TensorSpec((None, 64, 64, 3), tf.uint8)
-        self._code = tf.function(lambda frames: _code(vae, frames), input_signature=[frames])
+        self._code = tf.function(lambda frames: _code(vae, frames), input_signature=[frames], autograph=False)
         inputs = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
-        self._predict = tf.function(lambda z, action: _predict(rnn, z, action), input_signature=inputs)
+        self._predict = tf.function(lambda z, action: _predict(rnn, z, action), input_signature=inputs, autograph=False)
 
     def __call__(self, paths, seed=0):
         """{name: number} of the episodes in the files `paths` (env.record).

@@ -18,7 +18,7 @@ class Imagination:
 
     def __init__(self, dream, act, horizon):
         self.dream, self.act, self.horizon, self.kernel = dream, act, horizon, dream.kernel()
-        self._compiled = tf.function(self._gradient)
+        self._compiled = tf.function(self._gradient, autograph=False)
 
     def gradient(self, params, seeds, offset, steps=None):
         """(return (B,) of each dream, gradient (P,) of their mean) for params (P,) and seeds (B,) uint32.

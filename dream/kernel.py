@@ -52,10 +52,10 @@ class Kernel:
         head, self._head_bias = rnn.planes()
         self._head = tf.cast(head, self.dtype)
         self._layout = rnn.layout
-        self.start = tf.function(self._start, jit_compile=True)
-        self._gates = tf.function(self._fused_gates, jit_compile=True)
-        self._sample = tf.function(self._fused_sample, jit_compile=True)
-        self._join = tf.function(self.join, jit_compile=True)
+        self.start = tf.function(self._start, jit_compile=True, autograph=False)
+        self._gates = tf.function(self._fused_gates, jit_compile=True, autograph=False)
+        self._sample = tf.function(self._fused_sample, jit_compile=True, autograph=False)
+        self._join = tf.function(self.join, jit_compile=True, autograph=False)
         self.sizes = rows.GPU_SIZES if tf.config.list_physical_devices("GPU") else rows.SIZES
         if not self._alike(self.sizes):
             self.sizes = self.sizes[-1:]

@@ -62,10 +62,12 @@ class _Lane:
         self.kernel, self.act = kernel, act
         most = min((size for size in kernel.sizes if rows and size >= rows), default=kernel.sizes[-1])
         self.sizes = [size for size in kernel.sizes if size <= most]
-        self._decide = tf.function(self._fused_decision, jit_compile=True)
+        self._decide = tf.function(self._fused_decision, jit_compile=True, autograph=False)
         inputs = [((None, None), tf.float32), ((None,), tf.int32), ((None,), tf.uint32), ((), tf.int32), ((), tf.int32)]
         inputs = [tf.TensorSpec(*spec) for spec in inputs]  # one graph, however many controllers and episodes
-        self._graphs = {record: tf.function(partial(self._rollout, record), inputs) for record in (False, True)}
+        self._graphs = {
+            record: tf.function(partial(self._rollout, record), inputs, autograph=False) for record in (False, True)
+        }
 
     def run(self, params, owners, seeds, max_steps, with_actions):
         size = min((size for size in self.sizes if size >= len(seeds)), default=self.sizes[-1])

@@ -1,8 +1,10 @@
 """What depends on the machine: threads, memory, and the faster precision."""
 
+import contextlib
 import ctypes
 import os
 import sys
+import warnings
 
 import threadpoolctl
 
@@ -72,6 +74,20 @@ def keep_memory():
         mallopt(parameter, value)  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD (32 MiB is its maximum)
 
 
+@contextlib.contextmanager
+def without_matplotlib():
+    """No module that is imported within finds Matplotlib, which some load for pictures that nobody here asks them for."""
+    hidden = {} if "matplotlib" in sys.modules else {"matplotlib": None}
+    sys.modules.update(hidden)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that they will draw none
+            yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def load_tensorflow(threads, lanes=False):
     """Import TensorFlow with `threads` threads, and hide the few lines that it prints whatever its settings are.
 
@@ -84,14 +100,10 @@ def load_tensorflow(threads, lanes=False):
     sys.stderr.flush()
     stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
-    # Keras would load Matplotlib for galleries of images, which takes a seventh of the time of all this.
-    hidden = {} if "matplotlib" in sys.modules else {"matplotlib": None}
-    sys.modules.update(hidden)
     try:
-        import tensorflow  # noqa: F401
+        with without_matplotlib():  # Keras would take a seventh of the time of all this for galleries of images
+            import tensorflow  # noqa: F401
     finally:
-        for name in hidden:
-            del sys.modules[name]
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nothing)

@@ -50,9 +50,10 @@ class Checkpoints:
 
         Raises UserError where the file cannot be read.
         """
+        # The checkpoint has its state; and a first update that had to make it would be traced three times.
+        model.optimizer.build(model.trainable_variables)
         if self.done:
             path = os.path.join(self.folder, f"checkpoint-{self.done:06d}.weights.h5")
-            model.optimizer.build(model.trainable_variables)
             with reading(path, "remove it to start this training again"):
                 model.load_weights(path)
         return self.done

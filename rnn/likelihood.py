@@ -38,10 +38,10 @@ def _likelihood(numbers, bias, target, weight, mixtures):
     return -tf.reduce_sum(tf.reduce_sum(log_prob, axis=1) * weight), others
 
 
-_values = tf.function(_likelihood, jit_compile=True)
+_values = tf.function(_likelihood, jit_compile=True, autograph=False)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _gradient(numbers, bias, target, weight, mixtures, d_sum, d_others):
     with tf.GradientTape() as tape:
         tape.watch(numbers)

@@ -65,14 +65,14 @@ def _cell(product, c):
 
 
 # XLA fuses the arithmetic of a step into few passes. The matrix products stay outside: XLA's are slower, and use one core.
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _step(product, c, outside, keep, keep_h):
     """(h of this step, c and the product's input of the next step). `outside` and both factors are those of the next step."""
     h, c = _cell(product, c)
     return tf.cast(h, product.dtype), c * keep, tf.concat([outside, tf.cast(h * keep_h, product.dtype)], axis=1)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _step_gradient(product, c, keep, keep_h, d_out, d_h, d_c):
     """Gradients of (product, c), from those of h (`d_out`) and of the h and c that go into the next step (`d_h`, `d_c`)."""
     with tf.GradientTape() as tape:
