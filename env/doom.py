@@ -20,7 +20,7 @@ from world_models.env.actions import checked_action
 from world_models.env.policies import constant_policy, to_and_fro, uniform_policy
 from world_models.env.preprocess import OPTION, preprocessing
 from world_models.env.resize import SIZE
-from world_models.job.leftovers import mine_and_settled, remove_shared_memory
+from world_models.job.leftovers import mine_and_settled, remove_unused
 
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333
@@ -83,7 +83,7 @@ def _mortal(engine, folder):
 
 def _tidy():
     """Remove what games left whose process was killed: 11 MB of shared memory each, and a folder."""
-    remove_shared_memory("ViZDoom*")
+    remove_unused("/dev/shm/ViZDoom*")
     for path in glob.glob(os.path.join(tempfile.gettempdir(), "take-cover-[0-9]*-*")):
         if mine_and_settled(path) and not os.path.exists(f"/proc/{path.rsplit('-', 2)[1]}"):
             shutil.rmtree(path, ignore_errors=True)

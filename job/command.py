@@ -152,25 +152,33 @@ class Stopped(BaseException):
 
 def heed_signals():
     """From now on the first SIGTERM, SIGHUP or SIGINT raises Stopped in the main thread, so that all is ended in order."""
-    # One that is ignored already, as SIGHUP is under nohup, stays so.
-    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
 
     def raise_stopped(number, frame):
-        for each in heeded:
-            signal.signal(each, signal.SIG_IGN)  # a second one would interrupt the tidying
+        _handle_signals(signal.SIG_IGN)  # a second one would interrupt the tidying
         raise Stopped(number)
 
+    _handle_signals(raise_stopped)
+
+
+def die_of_signals():
+    """From now on a SIGTERM, SIGHUP or SIGINT ends this process at once."""
+    _handle_signals(signal.SIG_DFL)
+
+
+def _handle_signals(handler):
+    """One that is ignored already, as SIGHUP is under nohup, stays so."""
     if threading.current_thread() is threading.main_thread():
-        for number in heeded:
-            signal.signal(number, raise_stopped)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
-def run_script(main):
+def run_script(main, prepare=heed_signals):
     """Call `main()`. A UserError is printed to stderr as its message alone; the exit status is then 2. See also `explained`.
 
-    After a signal that asks it to end the exit status is 128 + its number.
+    After a signal that asks it to end the exit status is 128 + its number. prepare: what is called first, for the signals.
     """
-    heed_signals()
+    prepare()
     try:
         main()
     except UserError as error:

@@ -6,15 +6,18 @@ import os
 import time
 
 
-def remove_shared_memory(pattern):
-    """Remove the files /dev/shm/PATTERN that this user made, and that no process has mapped."""
-    left = [path for path in glob.glob(os.path.join("/dev/shm", pattern)) if mine_and_settled(path)]
-    maps = ""
-    for path in glob.glob("/proc/[0-9]*/maps") if left else ():
-        with contextlib.suppress(OSError), open(path) as file:
-            maps += file.read()
+def remove_unused(pattern):
+    """Remove the files of the glob pattern that this user made, and that no process has open or mapped."""
+    left = [path for path in glob.glob(pattern) if mine_and_settled(path)]
+    used = ""
+    for process in glob.glob("/proc/[0-9]*") if left else ():
+        with contextlib.suppress(OSError), open(os.path.join(process, "maps")) as file:
+            used += file.read()
+        for link in glob.glob(os.path.join(process, "fd", "*")):
+            with contextlib.suppress(OSError):
+                used += os.readlink(link) + "\n"
     for path in left:
-        if path not in maps:
+        if path not in used:
             with contextlib.suppress(OSError):
                 os.remove(path)
 

@@ -13,13 +13,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
+from functools import partial
 
 from world_models.config import UserError
 from world_models.job import command, silence
-from world_models.job.leftovers import remove_shared_memory
+from world_models.job.leftovers import remove_unused
 from world_models.job.machine import cores
 
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
@@ -38,13 +40,18 @@ class Pool:
 
         self._comm = MPI.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
-        neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED)  # on this host
-        if neighbours.Get_rank() == 0:
-            remove_shared_memory("mpich_shm_*")  # 1 MB of each killed rank
-        neighbours.Free()
         if self.size > 1:
             global _job
             _job, sys.excepthook = self, self._abort
+        if _script:
+            command.heed_signals()  # which end the whole job, now that MPI runs
+        neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED)  # on this host
+        if neighbours.Get_rank() == 0:
+            # What MPICH leaves: 1 MB of each killed rank, and 5 KB of each mpirun that was ended.
+            remove_unused("/dev/shm/mpich_shm_*")
+            remove_unused(os.path.join(tempfile.gettempdir(), "hydra_hwloc_xmlfile_*"))
+        neighbours.Free()
+        if self.size > 1:
             for name, error in silence.watch(self._comm, self._cut_off).items():
                 if self.rank == 0:
                     print(f"{name} cannot be watched ({error}): if it is cut off, the job waits for it", file=sys.stderr)
@@ -173,7 +180,7 @@ def start(num_worker, units, what):
         if wanted > 1:
             try:
                 words = ["mpirun", "-n", str(wanted), sys.executable, *sys.argv]
-                job = subprocess.Popen(words, env={**os.environ, _STARTED: "1"}, preexec_fn=_end_with_parent)
+                job = subprocess.Popen(words, env={**os.environ, _STARTED: "1"}, preexec_fn=partial(_end_with, os.getpid()))
             except FileNotFoundError:
                 raise UserError("there is no mpirun on the PATH: run `make install`, or pass -n 1") from None
             sys.exit(_attended(job))
@@ -184,10 +191,12 @@ def start(num_worker, units, what):
     return pool
 
 
-def _end_with_parent():
-    """Let this process get a SIGTERM when its parent dies, as it may by SIGKILL. Only Linux has that."""
+def _end_with(parent):
+    """Let this process get a SIGTERM when its parent, of this pid, dies, as it may by SIGKILL. Only Linux has that."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has died already
+            os._exit(1)
 
 
 def _attended(job):
@@ -240,4 +249,5 @@ def run_script(main):
             atexit._run_exitfuncs()  # ends games
             _job.abort(stopped.status)
 
-    command.run_script(run)
+    # Until MPI runs, a rank that ends in order would leave the others waiting for it. For one that is killed, mpirun ends them.
+    command.run_script(run, command.die_of_signals if _launched() else command.heed_signals)

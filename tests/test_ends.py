@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, run_script
+from conftest import ENVIRONMENT, ROOT, run_script
 
 import env
 from bench.faults import Job
@@ -48,6 +48,41 @@ def test_a_signal_ends_the_whole_job_in_order(recording, number, whom):
 def test_a_killed_command_takes_its_workers_along(recording):
     os.kill(recording.process.pid, signal.SIGKILL)
     assert recording.ended()[0] == -signal.SIGKILL
+
+
+SLOW_START = """
+import os, pathlib, sys, time
+sys.path.insert(0, {root!r})
+from job import workers
+
+def wait(*_):
+    if os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK")) == "0":
+        pathlib.Path({sign!r}).touch()
+        time.sleep(100)
+
+def main():
+    if workers._launched() and {before_mpi}:
+        wait()
+    workers.remove_unused = wait
+    workers.start(2, 2, "units")
+
+workers.run_script(main)
+"""
+
+
+@pytest.mark.parametrize("before_mpi", [True, False])
+def test_a_command_that_is_killed_while_its_workers_wait_for_each_other_takes_them_along(tmp_path, before_mpi):
+    """In MPI's start, or right after it: rank 1 is in MPI's code, where Python heeds no signal."""
+    sign, program = tmp_path / "sign", tmp_path / "program.py"
+    program.write_text(SLOW_START.format(root=str(ROOT), sign=str(sign), before_mpi=before_mpi))
+    job = Job([program], ENVIRONMENT)
+    try:
+        wait_for(job, sign.exists)
+        time.sleep(1)
+        os.kill(job.process.pid, signal.SIGKILL)
+        assert job.ended(20)[0] == -signal.SIGKILL
+    finally:
+        job.kill()
 
 
 @pytest.mark.parametrize("recording", ["doom"], indirect=True)
