@@ -210,6 +210,7 @@ SCALES = {
     "quick": {},  # `make run` in 15 minutes on 2 cores
     "smoke": dict(  # for tests; too little for learning
         record_episodes=4,
+        vae_channels=8,
         vae_batch_size=20,
         vae_epochs=1,
         rnn_batch_size=2,

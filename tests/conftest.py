@@ -72,7 +72,7 @@ def make_run(folder, game_name):
     rng = np.random.default_rng(7)
     for stage in ("vae", "rnn"):
         (folder / stage).mkdir(parents=True)
-    ConvVAE(game.z_size).save(folder / "vae" / "vae.keras")
+    ConvVAE(game.z_size, channels=8).save(folder / "vae" / "vae.keras")
     rnn = MDNRNN(game.z_size, game.action_size, 16, 5, **game.predicts)
     if game.predict_restart:  # in an untrained M either all dreams would end, or none
         kernel, bias = (weight.numpy() for weight in rnn.output_layer.weights)

@@ -24,7 +24,7 @@ FENCE = re.compile(r"^```(\w*) *(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What is appended to a script's command line so that it takes seconds. The last value of an option counts.
 SMALL = {
     "extract": "--scale smoke --episodes 4",
-    "vae.train": "--scale smoke --epochs 1",
+    "vae.train": "--scale smoke --epochs 1 --channels 32",  # the original's size, so that it can be exported
     "rnn.series": "--scale smoke",
     "rnn.train": "--scale smoke --epochs 1",
     "probe": "--scale smoke --episodes 1 --recorded 1",

@@ -37,7 +37,7 @@ def rows(run_dir):
 @pytest.fixture(scope="module")
 def two_rounds(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("two")
-    assert start(run_dir, 2, workers=2).wait(300) == 0
+    assert start(run_dir, 2, workers=1).wait(300) == 0
     return run_dir
 
 
@@ -68,8 +68,8 @@ def test_a_round_has_what_the_procedure_needs(two_rounds):
 
 
 def test_a_round_that_was_killed_ends_as_if_it_had_not_been(two_rounds, tmp_path):
-    """In the middle of the search for C, with one worker where there were two."""
-    process = start(tmp_path, 1, workers=1)
+    """In the middle of the search for C, with two workers where there was one."""
+    process = start(tmp_path, 1, workers=2)
     waited = time.time() + 200
     while not (tmp_path / "rounds" / "01" / "controller-zero" / "hist.json").exists():
         assert process.poll() is None and time.time() < waited
@@ -78,7 +78,7 @@ def test_a_round_that_was_killed_ends_as_if_it_had_not_been(two_rounds, tmp_path
     process.wait()
     if (tmp_path / "rounds" / "rounds.jsonl").exists():
         pytest.fail("the round was over before it was killed")
-    assert start(tmp_path, 1, workers=1).wait(300) == 0
+    assert start(tmp_path, 1, workers=2).wait(300) == 0
     assert rows(tmp_path) == rows(two_rounds)[:1]
     before = (tmp_path / "rounds" / "rounds.jsonl").read_text()
     assert start(tmp_path, 1, workers=1).wait(300) == 0  # nothing is left to do

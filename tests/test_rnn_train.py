@@ -419,7 +419,7 @@ def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
 
     game = run.game
     sizes = game.z_size, game.action_size, 16, 5, game.predict_restart
-    given, load = (ConvVAE(game.z_size), load_vae) if what == "vae" else (MDNRNN(*sizes), load_rnn)
+    given, load = (ConvVAE(game.z_size, channels=8), load_vae) if what == "vae" else (MDNRNN(*sizes), load_rnn)
     given.save(tmp_path / "given.keras")
     given.save_json(tmp_path / "given.json")
 
