@@ -1,6 +1,7 @@
 """The command line of a script: the options of all scripts, and one for each field of `Game` that belongs to its stage."""
 
 import argparse
+import contextlib
 import errno
 import os
 import re
@@ -154,10 +155,26 @@ def heed_signals():
     """From now on the first SIGTERM, SIGHUP or SIGINT raises Stopped in the main thread, so that all is ended in order."""
 
     def raise_stopped(number, frame):
+        global _stopped_by
         _handle_signals(signal.SIG_IGN)  # a second one would interrupt the tidying
+        _stopped_by = number
         raise Stopped(number)
 
     _handle_signals(raise_stopped)
+
+
+_stopped_by = None  # the number of the signal that has raised Stopped
+
+
+@contextlib.contextmanager
+def as_stopped():
+    """Whatever a Stopped has become within is a Stopped again: where C code imports a module it may become an ImportError."""
+    try:
+        yield
+    except Exception:
+        if _stopped_by is None:
+            raise
+        raise Stopped(_stopped_by) from None
 
 
 def die_of_signals():
@@ -180,7 +197,8 @@ def run_script(main, prepare=heed_signals):
     """
     prepare()
     try:
-        main()
+        with as_stopped():
+            main()
     except UserError as error:
         tell(error)
         sys.exit(2)
@@ -192,6 +210,8 @@ def run_script(main, prepare=heed_signals):
     except Stopped as stopped:
         tell(stopped)
         sys.exit(stopped.status)
+    finally:
+        die_of_signals()  # while Python ends, nobody would catch a Stopped
 
 
 def tell(error):

@@ -231,7 +231,8 @@ def run_script(main):
 
     def run():
         try:
-            main()
+            with command.as_stopped():
+                main()
         except UserError:
             if rank == "0":
                 raise

@@ -50,6 +50,26 @@ def test_a_killed_command_takes_its_workers_along(recording):
     assert recording.ended()[0] == -signal.SIGKILL
 
 
+def test_a_signal_is_told_whatever_c_code_makes_of_it(tmp_path):
+    """As where NumPy's C code imports a module: what is raised there becomes an ImportError."""
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from job import workers
+
+def main():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        raise ImportError("a module failed to import")
+
+workers.run_script(main)
+""")
+    done = run_script(program, check=False)
+    assert done.returncode == 143 and done.stderr == "program.py: stopped by SIGTERM: run the same command again to go on\n"
+
+
 SLOW_START = """
 import os, pathlib, sys, time
 sys.path.insert(0, {root!r})
