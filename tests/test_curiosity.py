@@ -46,21 +46,8 @@ def test_surprise_is_the_loss_of_m_step_by_step(name, request):
 
 
 def _record(agent, folder, *options, workers=1):
-    words = [
-        "pendulum",
-        "--agent",
-        agent,
-        "--curiosity",
-        "3",
-        "--episodes",
-        "6",
-        "--max-steps",
-        "20",
-        "--run-dir",
-        folder,
-        *options,
-    ]
-    words = [*map(str, words), "-n", str(workers)]
+    words = ["pendulum", *"--curiosity 3 --episodes 6 --max-steps 20".split(), "--agent", str(agent), "--run-dir", str(folder)]
+    words += [*map(str, options), "-n", str(workers)]
     extract.main(words) if workers == 1 else run_script("extract.py", *words)
     return [load_episode(episode_path(folder / "record", i), 1) for i in range(6)]
 

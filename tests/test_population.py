@@ -56,8 +56,9 @@ def test_episode_does_not_depend_on_its_company(precision):
     assert all(len(actions) == steps == score for score, steps, actions in expected.values())
     same = Population(dream, controller.act, rows=4)
     others = [
-        rollout(everyone, rows=40),
-        rollout(everyone[::-1], rows=20, lanes=2),
+        rollout(everyone, rows=8),
+        rollout(everyone, rows=40, lanes=2),
+        rollout(everyone[::-1], rows=20),
         {i: [part[0] for part in same(params, owners[i : i + 1], seeds[i : i + 1], with_actions=True)] for i in range(8)},
     ]
     for other in others:
