@@ -6,9 +6,9 @@ import os
 import time
 
 
-def remove_unused(pattern):
-    """Remove the files of the glob pattern that this user made, and that no process has open or mapped."""
-    left = [path for path in glob.glob(pattern) if mine_and_settled(path)]
+def remove_unused(*patterns):
+    """Remove the files of the glob patterns that this user made, and that no process has open or mapped."""
+    left = [path for pattern in patterns for path in glob.glob(pattern) if mine_and_settled(path)]
     used = ""
     for process in glob.glob("/proc/[0-9]*") if left else ():
         with contextlib.suppress(OSError), open(os.path.join(process, "maps")) as file:

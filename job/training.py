@@ -50,7 +50,7 @@ class Checkpoints:
 
         Raises UserError where the file cannot be read.
         """
-        # The checkpoint has its state; and a first update that had to make it would be traced three times.
+        # The checkpoint has its state; and a first update that had to make it would be traced twice.
         model.optimizer.build(model.trainable_variables)
         if self.done:
             path = os.path.join(self.folder, f"checkpoint-{self.done:06d}.weights.h5")

@@ -48,8 +48,7 @@ class Pool:
         neighbours = self._comm.Split_type(MPI.COMM_TYPE_SHARED)  # on this host
         if neighbours.Get_rank() == 0:
             # What MPICH leaves: 1 MB of each killed rank, and 5 KB of each mpirun that was ended.
-            remove_unused("/dev/shm/mpich_shm_*")
-            remove_unused(os.path.join(tempfile.gettempdir(), "hydra_hwloc_xmlfile_*"))
+            remove_unused("/dev/shm/mpich_shm_*", os.path.join(tempfile.gettempdir(), "hydra_hwloc_xmlfile_*"))
         neighbours.Free()
         if self.size > 1:
             for name, error in silence.watch(self._comm, self._cut_off).items():
