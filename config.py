@@ -9,6 +9,7 @@ the other.
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -78,9 +79,9 @@ class Game:
     train_world: str  # where C is evolved: "real" or "dream"
     whole_episodes: bool  # M trains on whole episodes from the zero state, not on streams that run through all episodes
     predict_restart: bool = False  # M predicts deaths, and has a flag as input where an episode begins
-    predict_reward: bool = False
     predict_action: bool = False  # the recorded policy's next action
     reward_scale: float = 1.0  # M predicts rewards divided by this
+    least_reward: float = -math.inf  # to M all lower rewards are this one
     survival_reward: float = 0.0  # reward of each step of a dream, where M predicts none
     judge: object = None  # scores dreams without rewards by their pictures, as env.car.on_road.OnRoad does
     controller_bias: bool
@@ -129,6 +130,7 @@ class Game:
     )
     rnn_dropout: float = _setting("rnn", "share of M's inputs z and h that are left out, the same in a whole sequence", 0.0)
     rnn_restart_weight: float = _setting("rnn", "weight of the restart loss where a restart happens", 10.0)
+    predict_reward: bool = _setting("rnn", "M also predicts rewards, from which C can learn in its dream", False)
 
     # The dream.
     dream_temperature: float = _setting("dream", "1 is M as trained; higher values make the dream less certain", 1.0)

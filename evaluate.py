@@ -16,7 +16,15 @@ from world_models.job import workers
 from world_models.job.command import CommandLine
 from world_models.job.machine import load_tensorflow
 from world_models.job.outputs import VIDEOS, check_output
-from world_models.job.rundir import add_name_option, pretrained, search_folder, settings_in, settle_precision, world_keywords
+from world_models.job.rundir import (
+    add_name_option,
+    as_trained,
+    pretrained,
+    search_folder,
+    settings_in,
+    settle_precision,
+    world_keywords,
+)
 from world_models.original.convert import add_legacy_options, import_folder
 
 
@@ -75,6 +83,7 @@ def _parse(argv):
     args.output = args.run_dir
     if args.pretrained:
         args.run_dir = pretrained(game.name)
+    game = as_trained(game, args.run_dir)
     learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
     args.changes = ["decoys"] if args.decoys else []  # what is not as the agent knows it
     for name in ("dream_temperature", "dream_death", "dream_dropout"):

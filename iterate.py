@@ -6,7 +6,7 @@ In each round:
    policy plays alone.
 2. V and M are trained further, from the last round's weights, on all recordings so far. At least half of the episodes in each
    pass are new. Once a round lowers V's held-out loss by less than --vae-min-gain, the V before it is kept for all later
-   rounds; with 1 the first V is.
+   rounds; with 1 the first V is. --start RUN_DIR begins with V and M of an earlier run.
 3. C is searched in M's dream twice, from zeros and from the last round's C. The one with the better score in a few real
    episodes is kept; in the first round there is only the search from zeros.
 4. C is scored in further real episodes and dreams. Nothing is trained on these scores or chosen by them.
@@ -28,7 +28,7 @@ from world_models.env.record import link_file, linked, list_episodes
 from world_models.job import workers
 from world_models.job.command import CommandLine, as_options, module_environment
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import Atomic, digest, read_json, read_log, read_rounds, told, write_json
+from world_models.job.rundir import Atomic, digest, need, read_json, read_log, read_rounds, told, write_json
 
 DREAMS = 128  # in which the chosen C is scored, beside the real test episodes
 SEARCHES = "zero", "last"  # what C's searches start from: zeros, and the last round's C
@@ -40,6 +40,7 @@ def main(argv=None):
     workers.add_option(command)
     add = command.add
     add("--iterations", type=int, default=20, help="rounds (default: 20)")
+    add("--start", metavar="RUN_DIR", help="the first round's V and M go on from those of this run, such as pretrained/GAME")
     add("--explore", type=float, default=0.3, help="share of steps that the random policy takes over (default: 0.3)")
     add(
         "--curiosity",
@@ -65,6 +66,9 @@ def main(argv=None):
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
     if args.gain and args.curiosity is None:
         raise UserError("--gain says what is surprising, and without --curiosity nothing asks: give --curiosity BETA too")
+    if args.start:
+        for name in ("vae", "rnn"):
+            need(args.start, name, f"{name}.keras", game.name)
     if not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
     pool = workers.start(args.num_worker, game.controller_population, "candidates in a generation")
@@ -94,6 +98,7 @@ class Round:
     def __init__(self, game, args, pool, environment, number):
         self.game, self.args, self.pool, self.environment, self.number = game, args, pool, environment, number
         self.dir, self.before, self.begins = self.earlier(0), self.earlier(1), number == 1
+        self.models = args.start if self.begins else self.before  # the run from whose V and M this round's go on, if any
 
     def earlier(self, back):
         """The folder of the round `back` rounds before this one."""
@@ -148,27 +153,27 @@ class Round:
 
     def _train_models(self):
         """Train V, encode the series and train M, each in a separate process with all cores."""
-        game, before = self.game, "" if self.begins else self.before
-        on = ["--half-new"] if before else []
-        start = {name: ["--start", os.path.join(before, name, f"{name}.keras")] if before else [] for name in ("vae", "rnn")}
+        game, models = self.game, self.models
+        on = [] if self.begins else ["--half-new"]
+        start = {name: ["--start", os.path.join(models, name, f"{name}.keras")] if models else [] for name in ("vae", "rnn")}
         if self._v_stays():
             self._keep_v()
         else:
             self._run("vae.train", *as_options(game, "vae", "mirror"), *on, *start["vae"])
-            if before and _gained(self.path("vae")) < game.vae_min_gain:
+            if models and _gained(self.path("vae")) < game.vae_min_gain:
                 self._keep_v()
-        self._run("rnn.series", *as_options(game, "mirror"), *(["--known", before] if before else []))
+        self._run("rnn.series", *as_options(game, "mirror"), *([] if self.begins else ["--known", self.before]))
         self._run("rnn.train", *as_options(game, "rnn"), *on, *start["rnn"])
 
     def _v_stays(self):
         """Whether V is no longer trained: the last round kept the V of the round before it, or no gain can be enough."""
         if self.number < 3:
-            return not self.begins and self.game.vae_min_gain >= 1
+            return bool(self.models) and self.game.vae_min_gain >= 1
         return len({digest(os.path.join(self.earlier(back), "vae", "vae.keras")) for back in (1, 2)}) == 1
 
     def _keep_v(self):
         os.makedirs(self.path("vae"), exist_ok=True)
-        link_file(os.path.join(self.before, "vae", "vae.keras"), self.path("vae", "vae.keras"))
+        link_file(os.path.join(self.models, "vae", "vae.keras"), self.path("vae", "vae.keras"))
 
     def _run(self, module, *options):
         command = [sys.executable, "-m", f"world_models.{module}", *self._command(*options)]

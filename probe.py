@@ -13,7 +13,7 @@ those are the states that C visits.
 from world_models.config import UserError
 from world_models.job.command import CommandLine, run_script
 from world_models.job.machine import cores, load_tensorflow
-from world_models.job.rundir import settle_precision
+from world_models.job.rundir import as_trained, settle_precision
 
 
 def main(argv=None):
@@ -27,6 +27,7 @@ def main(argv=None):
     command.add_world_options()
     command.add_precision_option("arithmetic of M's dreams")
     game, args = command.parse(argv)
+    game = as_trained(game, args.run_dir)
     settle_precision(args)
     for name in ("episodes", "recorded"):
         if getattr(args, name) < 1:

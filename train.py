@@ -18,6 +18,7 @@ from world_models.job.machine import load_tensorflow
 from world_models.job.rundir import (
     Stage,
     add_name_option,
+    as_trained,
     digest,
     need,
     read_json,
@@ -85,9 +86,11 @@ def _parse(argv):
         game = replace(game, controller_population=(args.num_worker or 64) * args.num_worker_trial)
     if args.antithetic is not None:
         game = replace(game, controller_seeds="pairs" if args.antithetic else "own")
+    game = as_trained(game, args.run_dir)
     args.world = args.world or args.original_world or game.train_world
     if args.world == "dream" and not game.dream_rewards:
-        raise UserError(f"the dream of {game.name} has no reward to learn from: use --world real")
+        remedy = "use --world real, or an M made with `rnn.train --predict-reward`"
+        raise UserError(f"the dream of {game.name} has no reward to learn from: {remedy}")
     if args.horizon is not None and args.search != "gradient":
         raise UserError("--horizon is of gradients: give --search gradient too")
     args.horizon = 50 if args.horizon is None else args.horizon

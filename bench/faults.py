@@ -33,7 +33,7 @@ STAGES = {
     "record-car": (("extract.py", "carracing", "--episodes", "12", "-n", "2"), "record", ()),
     "V": (("-m", "vae.train", "doom"), "vae", ("record",)),
     "encode": (("-m", "rnn.series", "doom"), "series", ("record", "vae")),
-    "M": (("-m", "rnn.train", "doom", "--epochs", "20"), "rnn", ("series",)),
+    "M": (("-m", "rnn.train", "doom", "--epochs", "20"), "rnn", ("vae", "series")),
     "C-dream": (("train.py", "doom", "--generations", "6", "-n", "2"), "controller", ("vae", "rnn")),
     "C-real": (("train.py", "doom", "--world", "real", "--generations", "3", "-n", "2"), "controller", ("vae", "rnn")),
 }

@@ -60,7 +60,7 @@ def _game(folder, key, game, run_dir):
         "outputs": list(rnn.layout.others.items()),
         "restart": rnn.predict_restart,
         "log_odds": math.log(game.rnn_restart_weight),  # by which M's logit of death is above the true one
-        "reward": game.reward_scale if game.predict_reward else game.survival_reward,
+        "reward": game.reward_scale if rnn.predicts["predict_reward"] else game.survival_reward,
         "beginnings": len(mu),
         "action_maps": game.action_maps,
         "lowest_action": game.lowest_action,

@@ -91,7 +91,7 @@ def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float
     rnn = load_memory(run_dir, game)
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps
-    reward = game.reward_scale if game.predict_reward else game.survival_reward
+    reward = game.reward_scale if rnn.predicts["predict_reward"] else game.survival_reward
     initial_z, state = load_beginnings(run_dir, game, rnn) if learning else (load_initial_z(run_dir, game, rnn.z_size), None)
     log_odds = math.log(game.rnn_restart_weight) if game.dream_death == "drawn" else None  # the weight raised M's logit by it
     how = {"initial_state": state, "log_odds": log_odds, "dropout": game.dream_dropout}

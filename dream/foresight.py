@@ -52,7 +52,7 @@ class Foresight:
         numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
         predictions = list(self._predictions(episodes))
         numbers |= dict(zip(("recall", "false_alarms"), _foreseen(predictions), strict=True))
-        reward = _reward_r2(predictions, self.game.reward_scale)
+        reward = _reward_r2(predictions, self.game)
         return numbers | {"reward_r2": reward, "action_r2": _action_r2(predictions)}
 
     def _predictions(self, episodes):
@@ -95,9 +95,16 @@ def _foreseen(predictions):
     return (float(foreseen / deaths) if deaths else None), float(false / max(steps, 1))
 
 
-def _reward_r2(predictions, scale):
-    """R^2 of the rewards. An episode's last one came with a frame that was not recorded. None where M predicts none."""
-    told = [(p.reward[:-1] * scale, episode.reward[:-1]) for episode, p in predictions if p.reward is not None]
+def _reward_r2(predictions, game):
+    """R^2 of the rewards as M learns them, None where M predicts none.
+
+    An episode's last one came with a frame that was not recorded.
+    """
+    told = [
+        (p.reward[:-1] * game.reward_scale, np.maximum(episode.reward[:-1], game.least_reward))
+        for episode, p in predictions
+        if p.reward is not None
+    ]
     return _r2([pair for pair in told if np.isfinite(pair[1]).all()])  # some recordings have no rewards
 
 

@@ -161,6 +161,8 @@ GAME = Game(
     train_world="real",
     whole_episodes=True,
     judge=OnRoad(),
+    reward_scale=2.0,
+    least_reward=-1.0,  # not the -100 outside the field, where 30% of the random policy's recorded frames are
     controller_bias=True,
     # M: the authors' code trains it for 40 epochs.
     record_full=True,  # the original ignores `done`: every recorded episode has 1000 frames
@@ -208,4 +210,9 @@ GAME = Game(
         ),
         "smoke": dict(record_max_steps=60, rnn_seq_len=59, dream_max_steps=80),
     },
+    round=dict(
+        predict_reward=True,
+        rnn_anywhere=True,  # a dream is true for some hundred steps only: those in the midst of a lap have to begin there
+        dream_max_steps=300,
+    ),
 )

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from tqdm import tqdm
 
@@ -40,6 +40,7 @@ THEN = {
     "vae_min_gain": 0.0,
     "vae_from_mean": False,
     "played_by": None,
+    "predict_reward": None,
 }
 KINDS = {f.name: f.type for f in fields(Game) if f.metadata}  # of settings
 CHOICES = {f.name: f.metadata["choices"] for f in fields(Game) if f.metadata.get("choices")}
@@ -227,6 +228,12 @@ def world_keywords(game, args, run_dir):
         if value not in game.options[name][0]:
             raise UserError(f"{run_dir} has --{name} {short(value)}, which {game.name} does not have: choose another --run-dir")
     return keywords
+
+
+def as_trained(game, run_dir):
+    """`game`, with `predict_reward` as the M of the run in `run_dir` was trained."""
+    trained = settings_in(os.path.join(run_dir, "rnn"))
+    return replace(game, predict_reward=trained.get("predict_reward", game.predict_reward))
 
 
 def settle_precision(args, stage=None):

@@ -68,6 +68,17 @@ class MDNRNN(keras.Model):
         """{"predict_restart": bool, ...}: what this M predicts besides the next z."""
         return {f"predict_{name}": name in self.layout.others for name in ("restart", "reward", "action")}
 
+    def weights_in(self, other):
+        """The weights of the MDNRNN `other` in this one's order. Zeros stand for what it does not predict."""
+        *cell, kernel, bias = other.get_weights()
+        parts = [
+            [weight[..., other.layout.slices[name]] for weight in (kernel, bias)]
+            if name in other.layout.slices
+            else [np.zeros((*weight.shape[:-1], part.stop - part.start), weight.dtype) for weight in (kernel, bias)]
+            for name, part in self.layout.slices.items()
+        ]
+        return [*cell, *(np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))]
+
     def load_json(self, path):
         """Load the weights in the original's rnn.json, integers in units of 1e-4, in the order for this `predict_restart`.
 

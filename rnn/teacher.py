@@ -1,5 +1,7 @@
 """The training of M with Keras: the published loss, the LSTM state that is carried between chunks, and the metrics."""
 
+import math
+
 import tensorflow as tf
 
 from world_models.job.deep import keras
@@ -14,7 +16,7 @@ class Teacher(keras.Model):
 
     carry: whether the LSTM's state is carried from each batch to the next, until `reset`. If not, each batch starts from zeros.
     restart_weight: factor on the restart's cross entropy where a restart happens.
-    reward_scale: M predicts rewards divided by this.
+    reward_scale, least_reward: M predicts rewards divided by the former, and none below the latter.
     dropout: share of the inputs z and h that are zero in training, the same in all steps of a row.
     seed: that of the noise with which z is sampled from (mu, logvar), anew for each batch.
     precision: "float32" or "bfloat16", of the matrix products. Weights, c, loss and gradients are float32 with both.
@@ -24,10 +26,21 @@ class Teacher(keras.Model):
     actions: reward or action, the mean squared error of each number.
     """
 
-    def __init__(self, mdnrnn, batch, carry, restart_weight, seed, precision="float32", reward_scale=1.0, dropout=0.0):
+    def __init__(
+        self,
+        mdnrnn,
+        batch,
+        carry,
+        restart_weight,
+        seed,
+        precision="float32",
+        reward_scale=1.0,
+        dropout=0.0,
+        least_reward=-math.inf,
+    ):
         super().__init__()
-        self.mdnrnn, self.carry, self.restart_weight, self.reward_scale = mdnrnn, carry, restart_weight, reward_scale
-        self.dropout = dropout
+        self.mdnrnn, self.carry, self.restart_weight = mdnrnn, carry, restart_weight
+        self.reward_scale, self.least_reward, self.dropout = reward_scale, least_reward, dropout
         self.product_dtype = tf.as_dtype(precision)
         self.noise = keras.random.SeedGenerator(seed)
         shape = (batch, mdnrnn.rnn_size)
@@ -111,7 +124,8 @@ class Teacher(keras.Model):
 
     def _reward_loss(self, x, numbers, mask):
         """The squared error of the reward that comes with the next z."""
-        return self._mean("reward", tf.square(numbers[..., 0] - tf.transpose(x["reward"]) / self.reward_scale), mask)
+        reward = tf.maximum(tf.transpose(x["reward"]), self.least_reward) / self.reward_scale
+        return self._mean("reward", tf.square(numbers[..., 0] - reward), mask)
 
     def _action_loss(self, x, numbers, mask):
         """The squared error of the next action. An episode's last frame has none and is left out."""

@@ -81,10 +81,10 @@ def _train(game, args, stage, checkpoints, series, kept, held_out):
     z_size = series.mu.shape[1]
     model = MDNRNN(z_size, game.action_size, game.rnn_size, game.num_mixture, **game.predicts)
     if args.start:
-        begin_with(model, args.start)
+        begin_with(model, args.start, model.weights_in)
     shape = game.rnn_batch_size, game.rnn_seq_len
     carry = not game.whole_episodes
-    how = game.rnn_restart_weight, args.seed, args.precision, game.reward_scale, game.rnn_dropout
+    how = game.rnn_restart_weight, args.seed, args.precision, game.reward_scale, game.rnn_dropout, game.least_reward
     teacher = Teacher(model, game.rnn_batch_size, carry, *how)
     rate = game.rnn_learning_rate
     if game.rnn_decay != 1:

@@ -36,7 +36,7 @@ def load_memory(run_dir, game):
     """M alone: all that a dream without rendering needs. Raises UserError as `load_world_model` does."""
     path = need(run_dir, "rnn", "rnn.keras", game.name)
     rnn = load_rnn(path)
-    if (rnn.action_size, rnn.predicts) != (game.action_size, game.predicts):
+    if (rnn.action_size, rnn.predicts | {"predict_reward": game.predict_reward}) != (game.action_size, game.predicts):
         raise UserError(f"{path} was not trained for {game.name}: choose the run directory of {game.name} with --run-dir")
     return rnn
 

@@ -105,7 +105,7 @@ def test_an_episode_keeps_the_name_of_the_run_it_was_recorded_for():
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["carracing"], "the dream of carracing has no reward"),
+        (["carracing", "--no-predict-reward"], "the dream of carracing has no reward"),
         (["pendulum", "--iterations", "0"], "--iterations is 0"),
         (["pendulum", "--validation", "0"], "--validation is 0"),
         (["pendulum", "--explore", "2"], "--explore is 2"),

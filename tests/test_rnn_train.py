@@ -405,6 +405,21 @@ def test_m_learns_the_reward_and_the_next_action():
     assert last["loss"] == pytest.approx(last["nll"] + last["restart"] + last["reward"] + last["action"], rel=1e-4)
 
 
+def test_rewards_below_the_least_are_the_least():
+    from rnn.rnn import MDNRNN
+    from rnn.teacher import Teacher
+
+    model = MDNRNN(1, 1, 16, predict_reward=True)
+    model.set_weights([0 * weight for weight in model.get_weights()])  # it predicts a reward of 0
+    batch = {name: np.zeros((2, 5, 1), np.float16) for name in ("mu", "logvar", "action")}
+    batch |= {"restart": np.zeros((2, 5), np.float32), "mask": np.ones((2, 4), np.float32)}
+    batch["reward"] = np.float32([[-100, 3, 0, 0], [-1, 0, 0, -100]])
+    teacher = Teacher(model, 2, carry=False, restart_weight=1.0, seed=0, reward_scale=2.0, least_reward=-1.0)
+    teacher.compile(jit_compile=False)
+    told = teacher.evaluate(tf_batches(batch), verbose=0, return_dict=True)
+    assert told["reward"] == pytest.approx((3 * 0.5**2 + 1.5**2) / 8)
+
+
 def tf_batches(batch):
     import tensorflow as tf
 
@@ -442,6 +457,41 @@ def test_training_begins_with_the_weights_that_are_given(run, tmp_path, what):
         trained(tmp_path / kind)
     with pytest.raises(UserError, match="nothing.json, which is no file"):
         trained(tmp_path / kind, "--start", str(tmp_path / "nothing.json"))
+
+
+def test_c_learns_in_the_dream_of_an_m_that_predicts_rewards(run, tmp_path):
+    """This M goes on from one that did not predict them."""
+    import train as search
+    from dream.dream import load_dream
+    from evaluate import main as evaluate
+    from rnn.rnn import load_rnn
+
+    copy_of(run, tmp_path, "series", "vae")
+    train(run, tmp_path, "--no-predict-reward")
+    shutil.move(tmp_path / "rnn", tmp_path / "before")
+    small = [run.game.name, "--scale", "smoke", "--run-dir", str(tmp_path), "--world", "dream", "-n", "1"]
+    start = "--start", str(tmp_path / "before" / "rnn.keras")
+    train(run, tmp_path, "--predict-reward", "--learning-rate", "1e-9", *start)
+    before, rnn = (load_rnn(str(tmp_path / name / "rnn.keras")) for name in ("before", "rnn"))
+    h = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+    told, expected = rnn.head(h), before.head(h)
+    for name in ("logits", "mean", "log_std", "restart_logit"):
+        if (part := getattr(expected, name)) is not None:
+            np.testing.assert_allclose(getattr(told, name), part, atol=1e-5)
+    np.testing.assert_allclose(told.reward, np.zeros(3), atol=1e-5)
+
+    *weights, bias = rnn.get_weights()
+    bias[rnn.layout.slices["reward"]] = 0.25
+    rnn.set_weights([*weights, bias])
+    rnn.save(tmp_path / "rnn" / "rnn.keras")
+    dream, seeds = load_dream(str(tmp_path), run.game), np.arange(2, dtype=np.uint32)
+    z, state = dream.start(seeds)
+    reward = dream.step(z, np.zeros((2, run.game.action_size), np.float32), state, seeds, np.zeros(2, np.int32))[2]
+    np.testing.assert_allclose(reward, np.full(2, 0.25 * run.game.reward_scale), atol=1e-3)
+    search.main([*small, "--generations", "1"])
+    evaluate([*small, "--episodes", "2"])
+    scored = json.loads((tmp_path / "evaluate" / "dream-test.json").read_text())
+    np.testing.assert_allclose(scored["scores"], 0.25 * run.game.reward_scale * np.array(scored["steps"]), rtol=0.02)
 
 
 def test_sequences_and_dreams_begin_anywhere(tmp_path):

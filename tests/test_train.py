@@ -247,7 +247,7 @@ def test_bad_value_names_its_option(option):
 
 
 def test_dream_of_the_car_has_nothing_to_learn_from():
-    with pytest.raises(UserError, match="no reward"):
+    with pytest.raises(UserError, match="rnn.train --predict-reward"):
         train.main(["carracing", "--world", "dream"])
 
 

@@ -219,9 +219,10 @@ def _check_config(path, kind):
         raise ValueError(wrong or f"it promises more weights than it holds, by {sizes}")
 
 
-def begin_with(model, path):
+def begin_with(model, path, weights_in=keras.Model.get_weights):
     """Initialize `model` (V or M) with the weights in `path`: a .keras file of the same class, or the original's JSON.
 
+    weights_in(other) -> the arrays for `model` in the .keras file's model.
     Raises UserError, naming the file, where it cannot be read or is of another size.
     """
     if path.endswith(".h5"):
@@ -231,8 +232,7 @@ def begin_with(model, path):
     if not path.endswith(".keras"):
         return model.load_json(path)
     other = load_checked(path, type(model))
-    pairs = list(zip(model.trainable_weights, other.trainable_weights, strict=True))
-    if any(mine.shape != theirs.shape for mine, theirs in pairs):
+    weights = weights_in(other)
+    if [part.shape for part in weights] != [part.shape for part in model.get_weights()]:
         raise UserError(f"{path} is of another size than the model that is trained here: give the same sizes")
-    for mine, theirs in pairs:
-        mine.assign(theirs)
+    model.set_weights(weights)
