@@ -211,8 +211,18 @@ GAME = Game(
         "smoke": dict(record_max_steps=60, rnn_seq_len=59, dream_max_steps=80),
     },
     round=dict(
+        record_episodes=200,
+        vae_min_gain=0.01,
         predict_reward=True,
-        rnn_anywhere=True,  # a dream is true for some hundred steps only: those in the midst of a lap have to begin there
+        rnn_anywhere=True,  # dreams are true for some hundred steps only, and have to begin in all parts of a lap
+        rnn_batch_size=50,
+        rnn_epochs=30,
+        dream_temperature=1.0,
         dream_max_steps=300,
+        controller_episodes=8,
+        controller_generations=60,
+        controller_eval_steps=20,
+        controller_eval_episodes=128,
+        controller_seeds="one",
     ),
 )

@@ -1,5 +1,6 @@
 """Doom's Take Cover on ViZDoom, with the effective settings of gym-doom, which the published experiments used."""
 
+import contextlib
 import glob
 import os
 import shlex
@@ -65,24 +66,35 @@ FAILURES = (  # of the engine, a process of its own
 )
 
 
-def _mortal(engine, folder):
-    """The path of a script in `folder` that runs `engine` so that it dies with the thread that started it.
+def _engine(folder):
+    """The path of a script in `folder` that runs ViZDoom's engine. It dies with the thread that started it, given setpriv.
 
-    An engine that outlives its game would hold the terminal's or mpirun's pipes, and mpirun would wait for it. Without
-    util-linux's setpriv the engine itself is run.
+    An engine that outlives its game would hold the terminal's or mpirun's pipes, and mpirun would wait for it.
     """
-    setpriv = shutil.which("setpriv")
-    if not setpriv:
-        return engine
+    engine = shlex.quote(os.path.join(os.path.dirname(vizdoom.__file__), "vizdoom"))
+    mortal = "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
     path = os.path.join(folder, "engine.sh")
     with open(path, "w") as file:
-        file.write(f'#!/bin/sh\nexec {setpriv} --pdeathsig KILL -- {shlex.quote(engine)} "$@" >/dev/null 2>&1\n')
+        file.write(f'#!/bin/sh\nprintf "%s\\n" "$@" > arguments\nexec {mortal}{engine} "$@" >/dev/null 2>&1\n')
     os.chmod(path, 0o700)
     return path
 
 
+def _unlink(folder):
+    """Remove the names of the shared memory, 11 MB, of the game that was started in `folder`.
+
+    The game and its engine have opened it and need no names. So nothing is left of it when they end, in whatever way.
+    """
+    with open(os.path.join(folder, "arguments")) as file:
+        arguments = file.read().splitlines()
+    number = arguments[arguments.index("+viz_instance_id") + 1]
+    for name in ("SM", "MQCtr", "MQDoom"):
+        with contextlib.suppress(FileNotFoundError):  # not all systems have such files
+            os.remove(f"/dev/shm/ViZDoom{name}{number}")
+
+
 def _tidy():
-    """Remove what games left whose process was killed: 11 MB of shared memory each, and a folder."""
+    """Remove what games left that were killed as they started: shared memory, and a folder."""
     remove_unused("/dev/shm/ViZDoom*")
     for path in glob.glob(os.path.join(tempfile.gettempdir(), "take-cover-[0-9]*-*")):
         if mine_and_settled(path) and not os.path.exists(f"/proc/{path.rsplit('-', 2)[1]}"):
@@ -91,11 +103,6 @@ def _tidy():
 
 def _reason(error):
     return str(error).strip().rstrip(".") or type(error).__name__
-
-
-def _end(game, folder):
-    game.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class DoomTakeCover(gymnasium.Env, EzPickle):
@@ -127,16 +134,17 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
     def _start(self):
         # ViZDoom leaves files in the directory in which it is started, so it is started in a temporary one.
         _tidy()
-        folder = tempfile.mkdtemp(prefix=f"take-cover-{os.getpid()}-")
         self._game = _new_game()
-        self._game.set_vizdoom_path(_mortal(os.path.join(os.path.dirname(vizdoom.__file__), "vizdoom"), folder))
-        self._end = weakref.finalize(self, _end, self._game, folder)
+        self._end = weakref.finalize(self, self._game.close)
         before = os.getcwd()
-        os.chdir(folder)
-        try:
-            self._game.init()
-        finally:
-            os.chdir(before)
+        with tempfile.TemporaryDirectory(prefix=f"take-cover-{os.getpid()}-") as folder:
+            self._game.set_vizdoom_path(_engine(folder))
+            os.chdir(folder)
+            try:
+                self._game.init()
+            finally:
+                os.chdir(before)
+            _unlink(folder)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
