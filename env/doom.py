@@ -67,15 +67,18 @@ FAILURES = (  # of the engine, a process of its own
 
 
 def _engine(folder):
-    """The path of a script in `folder` that runs ViZDoom's engine. It dies with the thread that started it, given setpriv.
+    """The path of a script in `folder` that runs ViZDoom's engine, by util-linux's setsid and setpriv where there are such.
 
-    An engine that outlives its game would hold the terminal's or mpirun's pipes, and mpirun would wait for it.
+    With setpriv the engine dies with the thread that started it. One that outlives its game would hold the terminal's or
+    mpirun's pipes, and mpirun would wait for it. With setsid it does not hear a Ctrl-C, or mpirun's signals: ViZDoom crashes
+    where its engine ends as it starts.
     """
     engine = shlex.quote(os.path.join(os.path.dirname(vizdoom.__file__), "vizdoom"))
-    mortal = "setpriv --pdeathsig KILL -- " if shutil.which("setpriv") else ""
+    tools = {"setsid": "setsid ", "setpriv": "setpriv --pdeathsig KILL -- "}
+    start = "".join(words for name, words in tools.items() if shutil.which(name))
     path = os.path.join(folder, "engine.sh")
     with open(path, "w") as file:
-        file.write(f'#!/bin/sh\nprintf "%s\\n" "$@" > arguments\nexec {mortal}{engine} "$@" >/dev/null 2>&1\n')
+        file.write(f'#!/bin/sh\nprintf "%s\\n" "$@" > arguments\nexec {start}{engine} "$@" >/dev/null 2>&1\n')
     os.chmod(path, 0o700)
     return path
 

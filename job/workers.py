@@ -70,6 +70,12 @@ class Pool:
         traceback.print_exception(kind, error, trace)
         self.abort(1)
 
+    def await_others(self, seconds):
+        """Wait until all ranks are here, no longer than this: those that a signal has stopped too still end their games."""
+        here, until = self._comm.Ibarrier(), time.monotonic() + seconds
+        while not here.Test() and time.monotonic() < until:
+            time.sleep(0.02)
+
     def abort(self, status):
         """End all ranks, with this exit status."""
         sys.stderr.flush()
@@ -247,6 +253,7 @@ def run_script(main):
             if rank == "0" and _STARTED not in os.environ:  # else the process that started the job says it
                 command.tell(stopped)
             atexit._run_exitfuncs()  # ends games
+            _job.await_others(2)
             _job.abort(stopped.status)
 
     # Until MPI runs, a rank that ends in order would leave the others waiting for it. For one that is killed, mpirun ends them.

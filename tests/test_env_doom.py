@@ -99,6 +99,27 @@ def test_nothing_is_left_on_disk(tmp_path, monkeypatch):
     assert os.listdir(users) == os.listdir(temporary) == []
 
 
+def test_what_a_game_left_that_was_killed_as_it_started_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    nobody = 2**22 + 1  # beyond the greatest pid
+    folders = [tmp_path / f"take-cover-{pid}-test" for pid in (nobody, os.getpid())]
+    shared = [Path(f"/dev/shm/ViZDoomSM{name}") for name in ("testold", "testnew")]
+    try:
+        for path in folders:
+            path.mkdir()
+        for path in shared:
+            path.write_bytes(bytes(10))
+        for path in (*folders, shared[0]):
+            os.utime(path, (0, 0))
+        world = env.make(DOOM)
+        world.reset(seed=0)
+        world.close()
+        assert [path.exists() for path in (*folders, *shared)] == [False, True, False, True]
+    finally:
+        for path in shared:
+            path.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(
     "policy, mean, deviation", [(extraction_policy, 301, 159), (uniform_policy, 204, 92)], ids=["extraction", "uniform"]
 )
