@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ENVIRONMENT, ROOT, run_script
 from PIL import Image
 
 import iterate
@@ -83,6 +83,22 @@ def test_a_round_that_was_killed_ends_as_if_it_had_not_been(two_rounds, tmp_path
     before = (tmp_path / "rounds" / "rounds.jsonl").read_text()
     assert start(tmp_path, 1, workers=1).wait(300) == 0  # nothing is left to do
     assert (tmp_path / "rounds" / "rounds.jsonl").read_text() == before
+
+
+def test_the_first_round_goes_on_from_an_earlier_run(car_run, tmp_path):
+    """Its V stays, and its M, which predicted no rewards, learns to."""
+    small = ["--rnn-size", 16, "--vae-min-gain", 1, "--validation", 1, "--test", 1, "--iterations", 1, "-n", 1]
+    run_script("iterate.py", "carracing", "--scale", "smoke", "--start", car_run, "--run-dir", tmp_path, *small)
+    (row,) = rows(tmp_path)
+    assert row["real_frames"] == 4 * 60 + 1000 and {"reward", "nll", "dream", "real"} <= row.keys()
+    first = tmp_path / "rounds" / "01"
+    assert digest(first / "vae" / "vae.keras") == digest(car_run / "vae" / "vae.keras")
+    settings = json.loads((first / "rnn" / "config.json").read_text())["settings"]
+    assert settings["predict_reward"] and settings["start"] == digest(car_run / "rnn" / "rnn.keras")
+    scored = json.loads((first / "evaluate" / "dream-test.json").read_text())
+    assert len(scored["scores"]) == iterate.DREAMS and scored["mean"] == row["dream"]
+    done = run_script("iterate.py", "carracing", "--start", tmp_path / "nothing", check=False)
+    assert done.returncode == 2 and "nothing/vae/vae.keras is missing" in done.stderr.splitlines()[-1]
 
 
 def test_half_of_a_pass_is_new():
