@@ -3,10 +3,13 @@
 import contextlib
 import glob
 import os
+import select
 import shlex
 import shutil
 import sys
 import tempfile
+import threading
+import time
 import weakref
 
 import gymnasium
@@ -26,6 +29,7 @@ from world_models.job.leftovers import mine_and_settled, remove_unused
 CROP = 400  # of 480 rows: the status bar below is cut off
 THRESHOLD = 0.3333
 TIMEOUT = 2100  # steps, set by the game
+PATIENCE = 10  # seconds, after which ViZDoom will not notice any more that an engine has ended
 SCREEN = (480, 640, 3)
 LEFT, STAND, RIGHT = [0, 1], [0, 0], [1, 0]  # on the buttons below
 
@@ -78,22 +82,35 @@ def _engine(folder):
     start = "".join(words for name, words in tools.items() if shutil.which(name))
     path = os.path.join(folder, "engine.sh")
     with open(path, "w") as file:
-        file.write(f'#!/bin/sh\nprintf "%s\\n" "$@" > arguments\nexec {start}{engine} "$@" >/dev/null 2>&1\n')
+        file.write(f'#!/bin/sh\nprintf "%s\\n" $$ "$@" > arguments\nexec {start}{engine} "$@" >/dev/null 2>&1\n')
     os.chmod(path, 0o700)
     return path
 
 
-def _unlink(folder):
-    """Remove the names of the shared memory, 11 MB, of the game that was started in `folder`.
+def _unlink(number):
+    """Remove the names of a game's shared memory, 11 MB. number: ViZDoom's, of the game.
 
     The game and its engine have opened it and need no names. So nothing is left of it when they end, in whatever way.
     """
-    with open(os.path.join(folder, "arguments")) as file:
-        arguments = file.read().splitlines()
-    number = arguments[arguments.index("+viz_instance_id") + 1]
     for name in ("SM", "MQCtr", "MQDoom"):
         with contextlib.suppress(FileNotFoundError):  # not all systems have such files
             os.remove(f"/dev/shm/ViZDoom{name}{number}")
+
+
+def _attend(engine, calls, patience=PATIENCE):
+    """Wait until the process `engine`, a pidfd, ends. End this one where a call of ViZDoom's still waits for it then.
+
+    An engine that is killed in the midst of a step may hold what ViZDoom waits for, and nothing in this process can end that
+    wait. calls: a list of one number, which increases as ViZDoom is called, and is odd during a call.
+    """
+    select.select([engine], [], [])
+    os.close(engine)
+    time.sleep(patience)
+    (before,) = calls
+    time.sleep(patience)
+    if calls == [before] and before % 2:
+        print("Doom's engine has died in the midst of a step: run the same command again", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 def _tidy():
@@ -131,7 +148,7 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.action_space = spaces.Box(-1, 1, (1,), np.float32)
-        self._game = None
+        self._game, self._calls = None, [0]
         self._screen = np.zeros(SCREEN, np.uint8)
 
     def _start(self):
@@ -147,7 +164,11 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
                 self._game.init()
             finally:
                 os.chdir(before)
-            _unlink(folder)
+            with open(os.path.join(folder, "arguments")) as file:
+                pid, *arguments = file.read().splitlines()
+        _unlink(arguments[arguments.index("+viz_instance_id") + 1])
+        with contextlib.suppress(AttributeError, ProcessLookupError):  # Linux alone has pidfds
+            threading.Thread(target=_attend, args=(os.pidfd_open(int(pid)), self._calls), daemon=True).start()
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -164,19 +185,28 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
         self._game.new_episode()
         for buttons in self._done:
             self._game.make_action(buttons)
+            self._calls[0] += 2
 
     def _in_spite_of_failures(self, function):
         """function(), once more with a new engine where the engine has failed."""
         try:
-            return function()
+            return self._called(function)
         except FAILURES as error:
             print(f"Doom's engine has failed ({_reason(error)}) and is started again", file=sys.stderr, flush=True)
         try:
             self.close()
-            self._begin()
-            return function()
+            self._called(self._begin)
+            return self._called(function)
         except FAILURES as error:
             raise UserError(f"Doom's engine has failed twice ({_reason(error)}): run the same command again") from None
+
+    def _called(self, function):
+        """function(), which calls ViZDoom: see `_attend`."""
+        self._calls[0] += 1
+        try:
+            return function()
+        finally:
+            self._calls[0] += 1
 
     def step(self, action):
         (a,) = checked_action(action, 1)

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import vizdoom
+from conftest import run_script
 
 import env
 from config import GAMES, UserError
@@ -153,6 +154,28 @@ def test_an_engine_that_was_killed_is_started_again_and_the_episode_goes_on(worl
     for pid in _engines():
         os.kill(pid, signal.SIGKILL)
     np.testing.assert_array_equal(world.reset(seed=1)[0], undisturbed[0])
+
+
+ATTENDED = """
+import os, subprocess, threading, time
+from env.doom import _attend
+engine, calls = subprocess.Popen(["sleep", "100"]), [{first}]
+thread = threading.Thread(target=_attend, args=(os.pidfd_open(engine.pid), calls, 0.5))
+thread.start()
+engine.kill()
+for _ in range(100):  # a call that lasts, or many
+    time.sleep(0.02)
+    calls[0] += {step}
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="Linux alone has pidfds")
+@pytest.mark.parametrize("first, step, status", [(3, 0, 1), (4, 0, 0), (3, 2, 0)], ids=["waits", "rests", "goes on"])
+def test_a_call_that_still_waits_for_an_engine_that_has_died_ends_the_process(first, step, status):
+    done = run_script("-c", ATTENDED.format(first=first, step=step), check=False)
+    assert done.returncode == status
+    assert ("Doom's engine has died in the midst of a step" in done.stderr) == bool(status)
 
 
 def test_an_engine_that_cannot_be_started_again_is_one_sentence(world, monkeypatch):
