@@ -86,21 +86,15 @@ def test_exploration_takes_its_share_of_the_steps(share):
 
 
 @pytest.mark.parametrize("margin", [0, *NARROWER])
-def test_blind_walkers_turn_where_they_say(margin, tmp_path, monkeypatch):
+def test_blind_walkers_turn_where_they_say(margin):
     """In the game itself: y goes from 16 + margin at the right to 752 - margin at the left, also after many turns."""
-    monkeypatch.chdir(tmp_path)  # ViZDoom leaves a file where it is started
     act = DOOM.blind_players(DOOM, None)[f"walking, turns {margin} before walls" if margin else SWEEP]
     world = env.make(DOOM)
     world.reset(seed=0)
-    player = world._game
-    player.close()
-    player.add_available_game_variable(vizdoom.GameVariable.POSITION_Y)
-    player.init()
-    player.new_episode()
-    player.send_game_command("god")
+    world._game.send_game_command("god")
     places = []
     for t in range(1000):
-        places.append(player.get_game_variable(vizdoom.GameVariable.POSITION_Y))
+        places.append(world._game.get_game_variable(vizdoom.GameVariable.POSITION_Y))
         world.step(act(t))
     world.close()
     assert abs(max(places[500:]) - (752 - margin)) < 25 and abs(min(places[500:]) - (16 + margin)) < 25
