@@ -19,7 +19,7 @@ from world_models.controller.controller import Controller
 from world_models.controller.rollout import open_world
 from world_models.job.rundir import Atomic, settings_in, world_keywords, write_json
 from world_models.job.seeds import TEST, episode_seeds
-from world_models.rnn.world_model import load_initial_z, load_world_model
+from world_models.rnn.world_model import load_initial_z, load_world_model, step_reward
 from world_models.vae.vae import ORIGINAL_NAMES
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
@@ -60,7 +60,7 @@ def _game(folder, key, game, run_dir):
         "outputs": list(rnn.layout.others.items()),
         "restart": rnn.predict_restart,
         "log_odds": math.log(game.rnn_restart_weight),  # by which M's logit of death is above the true one
-        "reward": game.reward_scale if rnn.predicts["predict_reward"] else game.survival_reward,
+        "reward": step_reward(game, rnn),
         "beginnings": len(mu),
         "action_maps": game.action_maps,
         "lowest_action": game.lowest_action,

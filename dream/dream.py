@@ -16,7 +16,7 @@ from world_models.config import UserError
 from world_models.dream.kernel import Kernel
 from world_models.dream.rows import filled
 from world_models.job.machine import check_precision
-from world_models.rnn.world_model import load_beginnings, load_initial_z, load_memory
+from world_models.rnn.world_model import load_beginnings, load_initial_z, load_memory, step_reward
 
 LONGEST = 2**31 - 1  # steps of a dream, which are counted in int32
 
@@ -91,8 +91,7 @@ def load_dream(run_dir, game, temperature=None, max_steps=None, precision="float
     rnn = load_memory(run_dir, game)
     temperature = game.dream_temperature if temperature is None else temperature
     max_steps = game.dream_max_steps if max_steps is None else max_steps
-    reward = game.reward_scale if rnn.predicts["predict_reward"] else game.survival_reward
     initial_z, state = load_beginnings(run_dir, game, rnn) if learning else (load_initial_z(run_dir, game, rnn.z_size), None)
     log_odds = math.log(game.rnn_restart_weight) if game.dream_death == "drawn" else None  # the weight raised M's logit by it
     how = {"initial_state": state, "log_odds": log_odds, "dropout": game.dream_dropout}
-    return Dream(rnn, initial_z, temperature, max_steps, reward, precision, **how)
+    return Dream(rnn, initial_z, temperature, max_steps, step_reward(game, rnn), precision, **how)

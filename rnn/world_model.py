@@ -41,6 +41,11 @@ def load_memory(run_dir, game):
     return rnn
 
 
+def step_reward(game, rnn):
+    """The reward of a dream's step: the factor of M's prediction where M predicts one, else the same for each step."""
+    return game.reward_scale if rnn.predicts["predict_reward"] else game.survival_reward
+
+
 def load_initial_z(run_dir, game, z_size):
     """(mu, logvar), each (N, Z) float32: the first frames of recorded episodes, from initial_z.json.
 
