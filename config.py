@@ -175,9 +175,15 @@ class Game:
     )
 
     def __post_init__(self):
-        """Raises UserError for settings that do not fit together."""
+        """Raises UserError for settings that do not fit together, and for a text that is not among its choices."""
+        for f in fields(self):
+            value, choices = getattr(self, f.name), f.metadata.get("choices")
+            if choices and value not in choices:
+                raise UserError(f"{f.name} is {value!r}: choose one of {', '.join(choices)}")
         if self.rnn_anywhere and (self.predict_restart or not self.whole_episodes):
             raise UserError(f"--anywhere is for an M of whole episodes that predicts no restarts, not that of {self.name}")
+        if self.record_full and self.predict_restart:
+            raise UserError(f"--full continues after a game's end, but {self.name} ends with the player's death: leave it out")
         for share in (self.rnn_dropout, self.dream_dropout):
             if not 0 <= share < 1:
                 raise UserError(f"the dropout is {share}: give a share of 0 or more, below 1")

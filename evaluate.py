@@ -7,7 +7,6 @@ Use --split validation to choose between agents. The default split, test, is for
 """
 
 import argparse
-import os
 from dataclasses import replace
 
 from world_models import config
@@ -17,11 +16,11 @@ from world_models.job.command import CommandLine
 from world_models.job.machine import load_tensorflow
 from world_models.job.outputs import VIDEOS, check_output
 from world_models.job.rundir import (
+    DREAM,
     add_name_option,
+    as_learned,
     as_trained,
     pretrained,
-    search_folder,
-    settings_in,
     settle_precision,
     world_keywords,
 )
@@ -84,16 +83,15 @@ def _parse(argv):
     if args.pretrained:
         args.run_dir = pretrained(game.name)
     game = as_trained(game, args.run_dir)
-    learned = settings_in(os.path.join(args.run_dir, search_folder(args.name)))
+    learned = as_learned(config.GAMES[game.name], args.run_dir, args.name)
     args.changes = ["decoys"] if args.decoys else []  # what is not as the agent knows it
-    for name in ("dream_temperature", "dream_death", "dream_dropout"):
-        known = learned.get(name, getattr(config.GAMES[game.name], name))  # that with which C learned
+    for name in DREAM:
         if getattr(args, name) is None:
-            game = replace(game, **{name: known})
-        elif args.world == "dream" and getattr(game, name) != known:
+            game = replace(game, **{name: getattr(learned, name)})
+        elif args.world == "dream" and getattr(game, name) != getattr(learned, name):
             args.changes.append(f"{name.removeprefix('dream_')}-{getattr(game, name)}")
     if args.world == "real":
-        recorded = world_keywords(game, argparse.Namespace(**dict.fromkeys(game.options)), args.run_dir)
+        recorded = world_keywords(game, argparse.Namespace(**dict.fromkeys(game.options)), args.run_dir, args.name)
         given = {name: getattr(args, name) or value for name, value in recorded.items()}
         args.changes += [f"{name}-{value}" for name, value in given.items() if value != recorded[name]]
     longest = game.max_steps if args.world == "real" else game.dream_max_steps

@@ -51,6 +51,9 @@ def main(argv=None):
     game, args = command_line.parse(argv)
     if args.explore is not None and not 0 <= args.explore <= 1:
         raise UserError(f"--explore is {args.explore}: give a share between 0 and 1")
+    if not args.agent and game.record_min_frames >= game.record_max_steps:
+        least, most = game.record_min_frames, game.record_max_steps
+        raise UserError(f"--min-frames is {least}, but episodes are cut after {most}: give a smaller number")
     for name in ("explore", "name", "curiosity"):
         if getattr(args, name) is not None and not args.agent and not (name == "explore" and args.blind):
             raise UserError(f"--{name} is for agents, and without --agent all is random: give --agent RUN_DIR too")
@@ -65,7 +68,7 @@ def main(argv=None):
         raise UserError("--gained-on says what is surprising, and without --curiosity nothing asks: give --curiosity BETA too")
     set_threads(1)
     pool = workers.start(args.num_worker, game.record_episodes, "episodes")
-    keywords = world_keywords(game, args, args.agent)
+    keywords = world_keywords(game, args, args.agent, args.name)
     settings = {**stage_settings(game, "record"), **keywords, "agent": args.agent}
     settings |= {"with": args.others} if args.others else {}
     settings |= {"blind": args.blind} if args.blind else {}
@@ -75,8 +78,7 @@ def main(argv=None):
     settings |= {"played_by": pool.together(lambda: _digests(game, args.agent, args.name))} if args.agent else {}
     others = pool.together(lambda: _others(game, args, keywords))
     with pool.stage(Stage(args.run_dir, "record", settings, args.seed)) as stage:
-        for name, paths in others.items() if pool.rank == 0 else ():
-            link_episodes(paths, stage.dir, name)
+        pool.together(lambda: pool.rank or [link_episodes(paths, stage.dir, name) for name, paths in others.items()])
         from world_models.controller.recording import record
 
         record(game, args, keywords, stage, pool)

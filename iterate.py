@@ -28,7 +28,7 @@ from world_models.env.record import link_file, linked, list_episodes
 from world_models.job import workers
 from world_models.job.command import CommandLine, as_options, module_environment
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import Atomic, digest, need, read_json, read_log, read_rounds, told, write_json
+from world_models.job.rundir import Atomic, digest, need, read_json, read_log, read_rounds, told, world_keywords, write_json
 
 DREAMS = 128  # in which the chosen C is scored, beside the real test episodes
 SEARCHES = "zero", "last"  # what C's searches start from: zeros, and the last round's C
@@ -64,6 +64,8 @@ def main(argv=None):
     for name in ("iterations", "validation", "test"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name} is {getattr(args, name)}: give 1 or more")
+    if _seed(args, args.iterations) >= 2**32:
+        raise UserError(f"--seed is {args.seed}, and a round's is 1000 times as large: give a number below {2**32 // 1000}")
     if args.gain and args.curiosity is None:
         raise UserError("--gain says what is surprising, and without --curiosity nothing asks: give --curiosity BETA too")
     if args.start:
@@ -134,13 +136,13 @@ class Round:
 
     def _command(self, *options):
         """The command line of a stage. Each round has its own seed."""
-        seed = str(self.args.seed * 1000 + self.number)
+        seed = str(_seed(self.args, self.number))
         return [self.game.name, "--scale", self.args.scale, "--run-dir", self.dir, "--seed", seed, *options]
 
     def _world(self):
-        """The real world's options that were given, as words of a command line."""
-        given = {name: getattr(self.args, name) for name in self.game.options}
-        return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+        """The real world's options, as words of a command line: those given, else those of the run of --start."""
+        keywords = world_keywords(self.game, self.args, self.args.start)
+        return [word for name, value in keywords.items() for word in (f"--{name}", value)]
 
     def _evaluate(self, world, split, episodes, search=None):
         """Score C, that of `search` or the chosen one, in `world`. All rounds have the same test episodes."""
@@ -166,10 +168,13 @@ class Round:
         self._run("rnn.train", *as_options(game, "rnn"), *on, *start["rnn"])
 
     def _v_stays(self):
-        """Whether V is no longer trained: the last round kept the V of the round before it, or no gain can be enough."""
-        if self.number < 3:
-            return bool(self.models) and self.game.vae_min_gain >= 1
-        return len({digest(os.path.join(self.earlier(back), "vae", "vae.keras")) for back in (1, 2)}) == 1
+        """Whether V is no longer trained: the last round kept the V that it began with, or no gain can be enough."""
+        if self.models and self.game.vae_min_gain >= 1:
+            return True
+        before = self.earlier(2) if self.number > 2 else self.args.start  # where the last round's V began
+        if self.begins or not before:
+            return False
+        return len({digest(os.path.join(run_dir, "vae", "vae.keras")) for run_dir in (before, self.before)}) == 1
 
     def _keep_v(self):
         os.makedirs(self.path("vae"), exist_ok=True)
@@ -223,6 +228,11 @@ class Round:
         with Atomic(os.path.join(self.args.run_dir, "rounds", "rounds.jsonl")) as temporary, open(temporary, "w") as file:
             file.writelines(json.dumps(one) + "\n" for one in [*rows, row])
         print(told(row), flush=True)
+
+
+def _seed(args, number):
+    """The seed of the round `number`."""
+    return args.seed * 1000 + number
 
 
 def _gained(folder):

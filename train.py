@@ -36,7 +36,7 @@ def main(argv=None):
     load_tensorflow(args.threads, lanes=args.world == "dream")
     if args.legacy:
         game = _with_legacy(game, args, pool)
-    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    keywords = world_keywords(game, args, args.run_dir, args.name) if args.world == "real" else {}
     settle_precision(args, search_folder(args.name))
     keywords["precision"] = pool.broadcast(args.precision)  # hosts may have different processors
     settings = {**stage_settings(game, "controller", "dream"), "world": args.world, "cap_time": bool(args.cap_time), **keywords}

@@ -23,6 +23,7 @@ import uuid
 import zipfile
 from pathlib import Path
 
+from world_models.config import UserError
 from world_models.job.command import Parser, run_script
 from world_models.job.outputs import check_output
 from world_models.job.rundir import HERE, read_json, write_json
@@ -39,6 +40,7 @@ STAGES = {
 }
 FAULTS = ("SIGTERM to the command", "SIGINT to all", "SIGKILL of the command", "SIGKILL of all", "SIGKILL of a worker")
 FAULTS += ("SIGKILL of an engine",)
+RANK = (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")  # MPICH's and Open MPI's
 NOT_COMPARED = ("config.json", "log.jsonl", ".lock", "tensorboard", "hist.json", "hist_best.json", "checkpoint")  # have times
 
 
@@ -77,7 +79,9 @@ class Job:
 
     def ranks(self):
         """Those of its MPI ranks, which are Python with the rank in their environment."""
-        return [pid for pid in self.pids() if b"PMI_RANK=" in _read(pid, "environ") and b"python" in _program(pid)]
+        return [
+            pid for pid in self.pids() if any(name in _read(pid, "environ") for name in RANK) and b"python" in _program(pid)
+        ]
 
     def engines(self):
         """Those of its games of Doom."""
@@ -134,6 +138,8 @@ def main(argv=None):
     parser.add_argument("--json", metavar="FILE", help="also write the results here")
     args = parser.parse_args(argv)
     check_output("--json", args.json)
+    if args.trials < 1:
+        raise UserError(f"--trials is {args.trials}: give 1 or more")
     rng, rows = random.Random(args.seed), []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         base = os.path.join(folder, "base")

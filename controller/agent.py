@@ -26,14 +26,15 @@ class Agent:
         return self.rnn.initial_state(batch)
 
     @tf.function(autograph=False)
-    def step(self, params, frames, noise, state, restart, forced=None):
+    def step(self, params, frames, noise, state, restart, forced=None, rows=None):
         """(z, actions, state) for frames (B,64,64,3) uint8 and noise (B,Z) from N(0, I).
 
         params: (K, num_params) float32. state: the pair (h, c), each (B,H). restart: (B,), 1 at an episode's first frame.
-        forced: (B,A), actions that replace C's, NaN where C decides.
+        forced: (B,A), actions that replace C's, NaN where C decides. rows: how many V and M compute, `uniform(B)` by default.
         If C does not see M's state, M is not run and the state is unchanged. A row's values do not depend on its position.
         """
-        count, rows = frames.shape[0], uniform(frames.shape[0])
+        count = frames.shape[0]
+        rows = rows or uniform(count)
         z = self.vae.encode_sample(filled(frames, rows), filled(noise, rows))[:count]
         features = self.controller.features(z, state)
         features = tf.reshape(features, (params.shape[0], -1, features.shape[-1]))  # (K, E, F)

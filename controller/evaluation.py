@@ -25,7 +25,7 @@ DECOYS = 32  # games, which are held in memory
 
 def evaluate(game, args, pool):
     """Play, print and write runs/GAME/evaluate/. args: those of evaluate.py."""
-    keywords = world_keywords(game, args, args.run_dir) if args.world == "real" else {}
+    keywords = world_keywords(game, args, args.run_dir, args.name) if args.world == "real" else {}
     world = pool.together(lambda: _open(game, args, keywords))
     settings = {"world": args.world, "split": args.split, "episodes": args.episodes, "run": args.run_dir, **keywords}
     settings |= {"max_steps": args.max_steps, "precision": args.precision}

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 
 from world_models import env
+from world_models.config import UserError
 from world_models.env.policies import exploration, extraction_policy, play
 from world_models.env.record import episode_path, save_episode
 from world_models.job.machine import load_tensorflow
@@ -60,7 +61,7 @@ class _Blind:
             if len(episode[0]) > game.record_min_frames:
                 save_episode(episode_path(folder, index), *episode)
                 return [len(episode[0])]
-        raise RuntimeError(f"1000 episodes in a row had {game.record_min_frames} frames or fewer")
+        raise UserError(f"1000 episodes in a row had {game.record_min_frames} frames or fewer: give a smaller --min-frames")
 
     def _policy(self, rng):
         if not self.player:

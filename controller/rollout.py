@@ -1,6 +1,7 @@
 """Rollouts of controllers in the real world or in the dream, with many episodes stepped as one batch."""
 
 import gc
+import os
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from world_models.controller.agent import Agent
 from world_models.controller.controller import Controller
 from world_models.dream.dream import load_dream
 from world_models.dream.population import Population
+from world_models.dream.rows import uniform
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_world_model
 
@@ -115,18 +117,23 @@ class RealWorld:
         self.controller, self.decoys = agent.controller, None
         self.at_once = ROWS // self.episodes
         self.worlds = []
-        if not self._rows_alike():
+        rows = self.at_once * self.episodes
+        # AVX2's products take six rows at a time. V's convolutions with few filters may need whole sixes.
+        sizes = uniform(rows), rows + -rows % 6
+        self.computed = next((size for size in sizes if self._rows_alike(size)), None)
+        if self.computed is None:
+            remedy = "" if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1" else ": pass --threads 1"
             print(
-                "with these threads a row's last digits depend on its place in the batch here, and so scores on the number of "
-                "workers: pass --threads 1",
+                "a row's last digits depend on its place in the batch here, and so scores on the number of workers" + remedy,
                 file=sys.stderr,
             )
         # Else Python's garbage collector goes through TensorFlow's quarter of a million objects whenever new tracks trigger it.
+        gc.unfreeze()  # an earlier world's V and M, which are cycles of references
         gc.collect()
         gc.freeze()
 
-    def _rows_alike(self):
-        """Whether the agent computes the same, bit for bit, in any row of the batch."""
+    def _rows_alike(self, computed):
+        """Whether the agent computes the same, bit for bit, in any row of the batch, with `computed` rows in V and M."""
         rnn, rows = self.agent.rnn, self.at_once * self.episodes
         rng = np.random.default_rng(0)
         params, frame = np.zeros((self.at_once, self.controller.num_params)), rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
@@ -134,7 +141,13 @@ class RealWorld:
         noise = rng.standard_normal((1, rnn.z_size), np.float32)
         state = [tf.repeat(tf.constant(rng.standard_normal((1, rnn.rnn_size), np.float32)), rows, axis=0) for _ in "hc"]
         z, actions, state = self.agent.step(
-            tf.constant(params, tf.float32), frame.repeat(rows, 0), noise.repeat(rows, 0), tuple(state), tf.zeros(rows), None
+            tf.constant(params, tf.float32),
+            frame.repeat(rows, 0),
+            noise.repeat(rows, 0),
+            tuple(state),
+            tf.zeros(rows),
+            None,
+            computed,
         )
         return all(bool(tf.reduce_all(part == part[:1])) for part in (z, actions, *state))
 
@@ -200,7 +213,7 @@ class RealWorld:
             for row in playing if self.decoys else ():
                 seen[row] = decoys[row][played[row] % len(decoys[row])]
             z, actions, state = self.agent.step(
-                params, seen, noise[np.arange(rows), played % NOISE_STEPS], state, tf.constant(begins), forced
+                params, seen, noise[np.arange(rows), played % NOISE_STEPS], state, tf.constant(begins), forced, self.computed
             )
             actions = actions.numpy()
             begins[:] = 0

@@ -13,7 +13,7 @@ from world_models.controller.report import save_figure, write_film
 from world_models.job.command import Parser, run_script
 from world_models.job.machine import load_tensorflow
 from world_models.job.outputs import PICTURES, VIDEOS, check_output
-from world_models.job.rundir import read_json, read_rounds
+from world_models.job.rundir import as_learned, read_json, read_rounds
 from world_models.job.seeds import TEST, episode_seeds
 
 COLUMNS = "round", "real_frames", "dream", "real", "real_low", "real_high", "search", "hours"
@@ -74,6 +74,7 @@ def film(game, rounds):
 
     shown = []
     for run_dir in rounds.values():
+        game = as_learned(game, run_dir)
         vae, (mode, params) = load_vision(run_dir, game), load_controller(run_dir, game)
         for which in ("dream", "real"):
             world = open_world(which, run_dir, game, 1, mode)

@@ -25,6 +25,28 @@ def evolve(game, args, keywords, stage, pool):
     generation, mean_steps = pool.broadcast(training and (training.generation, training.mean_steps))
     if pool.rank == 0:
         print(f"{stage.dir}: {generation} of {game.controller_generations} generations are done", file=sys.stderr)
+
+    def evaluate():
+        """Score the CMA mean. Returns what the log says of it."""
+        start = time.time()
+        mean = pool.broadcast(training and training.search.mean)
+        tests = episode_seeds(game.controller_eval_episodes, args.seed, EVALUATE_MEAN, generation)
+        played = run_episodes(pool, world, mean, tests, longest)
+        if not training:
+            return {}
+        training.seconds += time.time() - start
+        tested = summary(*played)
+        training.add_evaluation(tested["mean"])
+        training.save_mean(stage.dir)
+        low, high = tested["interval"]
+        return {"cma_mean": tested["mean"], "cma_mean_low": low, "cma_mean_high": high, "best": training.best_score}
+
+    # It may have been stopped there, with more generations to do then.
+    if generation >= game.controller_generations and not pool.broadcast(training and training.evaluated):
+        evaluated = evaluate()
+        if training:
+            training.save(stage.dir)
+            _report(training, stage, evaluated)
     while generation < game.controller_generations:
         start = time.time()
         candidates = pool.broadcast(training and training.search.ask())
@@ -43,22 +65,7 @@ def evolve(game, args, keywords, stage, pool):
             training.seconds += time.time() - start
             training.add_generation(scores, steps)
         if generation % game.controller_eval_steps == 0 or generation == game.controller_generations:
-            start = time.time()
-            mean = pool.broadcast(training and training.search.mean)
-            tests = episode_seeds(game.controller_eval_episodes, args.seed, EVALUATE_MEAN, generation)
-            played = run_episodes(pool, world, mean, tests, longest)
-            if training:
-                training.seconds += time.time() - start
-                tested = summary(*played)
-                training.add_evaluation(tested["mean"])
-                training.save_mean(stage.dir)
-                low, high = tested["interval"]
-                evaluated = {
-                    "cma_mean": tested["mean"],
-                    "cma_mean_low": low,
-                    "cma_mean_high": high,
-                    "best": training.best_score,
-                }
+            evaluated = evaluate()
         if training:
             training.save(stage.dir)
             _report(training, stage, evaluated)

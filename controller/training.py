@@ -39,6 +39,11 @@ class Training:
         """Mean length of the last generation's episodes, in env steps."""
         return self.history[-1][7] if self.history else None
 
+    @property
+    def evaluated(self):
+        """Whether the mean of the last generation has been evaluated."""
+        return bool(self.evaluations) and self.evaluations[-1][0] == self.generation
+
     def add_generation(self, scores, steps):
         """scores, steps (population,): means over each candidate's episodes."""
         if not self.history:

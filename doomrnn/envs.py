@@ -4,6 +4,7 @@ An observation is z and M's state in the order of the game's controller: [z, h] 
 """
 
 import os
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -21,10 +22,11 @@ from world_models.rnn.world_model import load_vision
 class _Dreams:
     """`count` dreams in one batch, each with its own seed and its own generator of further seeds."""
 
-    def __init__(self, game, run_dir, temperature, max_steps, render_mode, precision, count):
+    def __init__(self, game, run_dir, temperature, max_steps, render_mode, precision, death, dropout, count):
         if render_mode not in (None, "rgb_array"):
             raise UserError(f"there is no render mode {render_mode!r}: use rgb_array or none")
-        game = scaled(game)
+        given = {"dream_death": death, "dream_dropout": dropout}
+        game = replace(scaled(game), **{name: value for name, value in given.items() if value is not None})
         run_dir = run_dir or os.path.join("runs", game.name)
         self.game, self.dream = game, load_dream(run_dir, game, temperature, max_steps, precision)
         self.vae = load_vision(run_dir, game) if render_mode else None
@@ -85,16 +87,28 @@ class DreamEnv(gymnasium.Env):
     """One dream. Observation (F,) float32, action (A,). The reward is M's prediction, or `Game.survival_reward` for each step.
 
     game: a game's name; run_dir: where V and M are (default runs/GAME); temperature and max_steps: the game's published values
-    by default; precision: "float32", or "bfloat16", which `train.py` uses where it is faster.
+    by default; precision: "float32", or "bfloat16", which `train.py` uses where it is faster; death ("cut" or "drawn") and
+    dropout: those of train.py's options --death and --dream-dropout.
     An episode is terminated when M predicts death, and truncated after max_steps.
 
-    Raises UserError for a temperature of 0 or less, an unknown precision, a run without M, and an action of the wrong shape.
+    Raises UserError for a temperature of 0 or less, an unknown precision or death, a dropout that is no share, a run without M,
+    and an action of the wrong shape.
     """
 
     metadata = {"render_modes": ["rgb_array"]}
 
-    def __init__(self, game, run_dir=None, temperature=None, max_steps=None, render_mode=None, precision="float32"):
-        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, count=1)
+    def __init__(
+        self,
+        game,
+        run_dir=None,
+        temperature=None,
+        max_steps=None,
+        render_mode=None,
+        precision="float32",
+        death=None,
+        dropout=None,
+    ):
+        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, death, dropout, count=1)
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self._dreams.game.frames_per_second}
         self.observation_space, self.action_space = self._dreams.observation_space, self._dreams.action_space
@@ -130,8 +144,10 @@ class DreamVectorEnv(VectorEnv):
         max_steps=None,
         render_mode=None,
         precision="float32",
+        death=None,
+        dropout=None,
     ):
-        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, num_envs)
+        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, death, dropout, num_envs)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.metadata = {**self.metadata, "render_fps": self._dreams.game.frames_per_second}
         self.single_observation_space, self.single_action_space = self._dreams.observation_space, self._dreams.action_space

@@ -110,8 +110,8 @@ class CommandLine:
             value, (values, _) = getattr(args, name), game.options.get(name, ((), ""))
             if value is not None and value not in values:
                 raise UserError(f"--{name} is {value}, which {game.name} does not have: leave it out")
-        if args.seed < 0:
-            raise UserError(f"--seed is {args.seed}: give a number of 0 or more")
+        if not 0 <= args.seed < 2**32:  # NumPy's and Keras's limit
+            raise UserError(f"--seed is {args.seed}: give a number from 0 to {2**32 - 1}")
         args.run_dir = args.run_dir or os.path.join("runs", args.game + ("-legacy" if getattr(args, "legacy", None) else ""))
         return replace(game, **given), args
 

@@ -108,8 +108,9 @@ class Stage:
     """`with Stage(run_dir, "vae", settings, seed) as stage:` opens the stage's folder for writing, and locks it.
 
     settings: {name: value} of all that decides the outputs. They are written to config.json, with the seed, the command, the
-    versions of the packages and the git commit. When the stage is opened again, they are compared. Without `exclusive` they are
-    not, and the folder is not locked: for stages whose outputs are independent of each other.
+    versions of the packages and the git commit. When the stage is opened again, they are compared, and the file is kept unless
+    the stage is to go on for longer. Without `exclusive` they are not, and the folder is not locked: for stages whose outputs
+    are independent of each other. log.jsonl gets a row, with command, versions and commit, each time that the stage is run.
 
     Raises UserError where the folder cannot be written, where another process has locked it, or where its outputs were made
     with other settings.
@@ -129,6 +130,7 @@ class Stage:
             lock = open(self.path(".lock"), "a") if self._exclusive else contextlib.nullcontext()
         except OSError as error:
             raise UserError(f"{self.dir} cannot be written ({error.strerror}): choose another --run-dir") from None
+        self._origin = origin()
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock)  # closing the file unlocks it
             if self._exclusive:
@@ -151,7 +153,7 @@ class Stage:
     def __exit__(self, kind=None, *exception):
         if kind is None:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            self.log(stage_seconds=round(time.time() - self._began, 1), peak_memory_mib=peak)
+            self.log(stage_seconds=round(time.time() - self._began, 1), peak_memory_mib=peak, **self._origin)
         self._unlock()
 
     def _write_config(self):
@@ -169,7 +171,9 @@ class Stage:
                         f"{self.dir} was made with {flag}{cut(str(before.get(name)))}, not {cut(str(settings.get(name)))}: "
                         "use the same settings, choose another --run-dir, or remove that folder"
                     )
-        write_json(path, {"settings": settings, **origin()}, indent=1)
+            if not any(_is_longer(name, settings[name], before.get(name)) for name in EXTENDABLE & settings.keys()):
+                return
+        write_json(path, {"settings": settings, **self._origin}, indent=1)
 
     def log(self, **row):
         """Append a row to log.jsonl; `time` is in seconds since 1970."""
@@ -188,6 +192,11 @@ class Stage:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._summary.flush()
+
+
+def _is_longer(name, now, then):
+    """Whether a stage runs for longer with the value `now` of the EXTENDABLE setting `name` than with `then`."""
+    return then is None or (now < then if name == "vae_min_gain" else now > then)
 
 
 def read_rounds(run_dir):
@@ -218,10 +227,13 @@ def read_log(folder, *names):
     return rows
 
 
-def world_keywords(game, args, run_dir):
-    """The keywords of `game`'s real environment: the options given, else those of the run in `run_dir`, else the defaults."""
+def world_keywords(game, args, run_dir, name=None):
+    """The keywords of `game`'s real environment: the options given, else those of the run in `run_dir`, else the defaults.
+
+    name: of the search whose C will play (--name).
+    """
     before = {}
-    for stage in ("vae", "record", "controller"):
+    for stage in ("vae", "record", search_folder(name)):
         before |= settings_in(os.path.join(run_dir, stage)) if run_dir else {}
     keywords = {name: getattr(args, name) or before.get(name, values[0]) for name, (values, _) in game.options.items()}
     for name, value in keywords.items():
@@ -234,6 +246,15 @@ def as_trained(game, run_dir):
     """`game`, with `predict_reward` as the M of the run in `run_dir` was trained."""
     trained = settings_in(os.path.join(run_dir, "rnn"))
     return replace(game, predict_reward=trained.get("predict_reward", game.predict_reward))
+
+
+DREAM = ("dream_temperature", "dream_death", "dream_dropout")
+
+
+def as_learned(game, run_dir, name=None):
+    """`game`, with the dream in which the C of the search `name` learned in the run in `run_dir`."""
+    learned = settings_in(os.path.join(run_dir, search_folder(name)))
+    return replace(game, **{field: learned.get(field, getattr(game, field)) for field in DREAM})
 
 
 def settle_precision(args, stage=None):

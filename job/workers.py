@@ -9,6 +9,7 @@ Results do not depend on the number of ranks: a unit is computed by one rank, an
 import atexit
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -70,11 +71,15 @@ class Pool:
         traceback.print_exception(kind, error, trace)
         self.abort(1)
 
-    def await_others(self, seconds):
-        """Wait until all ranks are here, no longer than this: those that a signal has stopped too still end their games."""
+    def await_others(self, seconds=math.inf):
+        """Wait until all ranks are here, no longer than this. Returns whether they are.
+
+        Unlike MPI's own waiting, it keeps no core busy.
+        """
         here, until = self._comm.Ibarrier(), time.monotonic() + seconds
-        while not here.Test() and time.monotonic() < until:
+        while not (all_here := here.Test()) and time.monotonic() < until:
             time.sleep(0.02)
+        return all_here
 
     def abort(self, status):
         """End all ranks, with this exit status."""
@@ -106,22 +111,16 @@ class Pool:
     def alone(self, function):
         """function() on rank 0, which may use all cores, because the others sleep. A UserError is raised on all ranks."""
         if self.rank:
-            self.sleep()
+            self.await_others()
             return self.together(lambda: None)
 
         def call():
             try:
                 return function()
             finally:
-                self.sleep()
+                self.await_others()
 
         return self.together(call)
-
-    def sleep(self):
-        """Wait until all ranks are here. Unlike MPI's own waiting, this keeps no core busy."""
-        here = self._comm.Ibarrier()
-        while not here.Test():
-            time.sleep(0.02)
 
     def broadcast(self, value):
         """Rank 0's value, on every rank."""
@@ -228,7 +227,7 @@ def _check_work(workers, units, what):
 
 
 def run_script(main):
-    """As job.command.run_script, for scripts under MPI. All ranks raise a UserError; rank 0 alone prints it."""
+    """As job.command.run_script, for scripts under MPI. Rank 0 alone prints a UserError that all ranks raise."""
     global _script
     _script = True
     # The launcher's name for it: MPI may not have been started yet.
@@ -238,7 +237,10 @@ def run_script(main):
         try:
             with command.as_stopped():
                 main()
-        except UserError:
+        except UserError as error:
+            if _job and not _job.await_others(5):  # it is this rank's alone, and they would wait for it
+                command.tell(error)
+                _job.abort(2)
             if rank == "0":
                 raise
             sys.exit(2)
@@ -253,7 +255,7 @@ def run_script(main):
             if rank == "0" and _STARTED not in os.environ:  # else the process that started the job says it
                 command.tell(stopped)
             atexit._run_exitfuncs()  # ends games
-            _job.await_others(2)
+            _job.await_others(2)  # which end theirs
             _job.abort(stopped.status)
 
     # Until MPI runs, a rank that ends in order would leave the others waiting for it. For one that is killed, mpirun ends them.

@@ -39,6 +39,8 @@ def find(game, folder, controller=None):
 
 
 def _find_logs(folder, controller):
+    if controller and not os.path.isfile(controller):
+        raise UserError(f"--controller is {controller}, which is no file: give a *.best.json")
     best = [controller] if controller else _in_logs(folder, ".best.json")
     stems = [path.removesuffix(".json").removesuffix(".best") for path in best]
     stems = stems or [path.removesuffix(".hist.json") for path in _in_logs(folder, ".hist.json")]

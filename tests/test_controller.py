@@ -1,6 +1,7 @@
 """C against plain NumPy, and CMA-ES."""
 
 import pickle
+import weakref
 
 import cma
 import numpy as np
@@ -308,3 +309,11 @@ def test_memory_is_idle_where_nobody_sees_it(doom_run):
         _, _, (h, _) = agent.step(params, frames, noise, agent.initial_state(2), begins)
         moves[mode] = bool(np.any(h))
     assert moves == {"z": False, "z_hidden": False, "zh": True, "zch": True}
+
+
+def test_an_earlier_worlds_v_and_m_are_freed(doom_run):
+    world = open_world("real", str(doom_run), scaled("doom"), 16)
+    models = [weakref.ref(model) for model in (world.agent.vae, world.agent.rnn)]
+    del world
+    open_world("real", str(doom_run), scaled("doom"), 16)
+    assert [model() for model in models] == [None, None]

@@ -253,6 +253,21 @@ def test_population_plays_the_dreams_of_the_environment_in_other_rules_too(doom_
     assert (steps != plain).any()
 
 
+def test_the_environment_knows_the_other_rules_too(doom_run):
+    plain, changed = (_environment("doom", doom_run, **how) for how in ({}, {"death": "drawn", "dropout": 0.3}))
+    observations = []
+    for environment in (plain, changed):
+        environment.reset(seed=0)
+        observations.append(environment.step(np.zeros(1, np.float32))[0])
+    assert (observations[0] != observations[1]).any()
+    kernels = [environment._dreams.dream.kernel() for environment in (plain, changed)]
+    assert [(kernel.dropout, kernel.log_odds is not None) for kernel in kernels] == [(0, False), (0.3, True)]
+    with pytest.raises(UserError, match="dream_death is 'never'"):
+        _environment("doom", doom_run, death="never")
+    with pytest.raises(UserError, match="the dropout is 1.0"):
+        _environment("doom", doom_run, dropout=1.0)
+
+
 def test_dropout_leaves_out_the_same_inputs_in_a_whole_dream(doom_run):
     dream = _doom_dream(doom_run, dream_dropout=0.25)
     kernel, seeds = dream.kernel(), tf.cast(tf.range(48), tf.uint32)

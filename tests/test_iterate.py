@@ -1,11 +1,13 @@
 """The iterative procedure: rounds that are runs, resumed, on any number of workers."""
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from controller import maps, rounds
 from controller.maps import coverage
 from env.pendulum import Pendulum, angle_and_speed
 from env.record import in_a_pass, linked_name
-from job.rundir import digest
+from job.rundir import Stage, digest
 
 COMMAND = ["iterate.py", "pendulum", "--scale", "smoke", "--validation", "2", "--test", "3", "--curiosity", "5", "--iterations"]
 
@@ -101,6 +103,29 @@ def test_the_first_round_goes_on_from_an_earlier_run(car_run, tmp_path):
     assert done.returncode == 2 and "nothing/vae/vae.keras is missing" in done.stderr.splitlines()[-1]
 
 
+def _round(tmp_path, number, **options):
+    args = argparse.Namespace(**({"run_dir": str(tmp_path), "start": None, "look": None, "preprocess": None} | options))
+    return iterate.Round(replace(GAMES["carracing"], vae_min_gain=0.01), args, None, None, number)
+
+
+def test_v_is_kept_for_good_once_a_round_has_kept_it(tmp_path):
+    for name, content in (("start", "V"), ("rounds/01", "V"), ("rounds/02", "another"), ("rounds/03", "another")):
+        path = tmp_path / name / "vae" / "vae.keras"
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    assert [_round(tmp_path, number)._v_stays() for number in (1, 2, 3, 4)] == [False, False, False, True]
+    assert [_round(tmp_path, number, start=str(tmp_path / "start"))._v_stays() for number in (1, 2)] == [False, True]
+
+
+def test_the_first_round_is_recorded_as_the_run_that_it_starts_from(tmp_path):
+    start = str(tmp_path / "start")
+    with Stage(start, "vae", {"look": "v3", "preprocess": "legacy"}, 0):
+        pass
+    assert _round(tmp_path, 1, start=start)._world() == ["--look", "v3", "--preprocess", "legacy"]
+    assert _round(tmp_path, 1, start=start, look="v0")._world() == ["--look", "v0", "--preprocess", "legacy"]
+    assert _round(tmp_path, 1)._world() == ["--look", "v0", "--preprocess", "paper"]
+
+
 def test_half_of_a_pass_is_new():
     names = [f"{i:06d}.npz" for i in range(3)] + [f"01-{i:06d}.npz" for i in range(50)]
     rng = np.random.default_rng(0)
@@ -123,6 +148,7 @@ def test_an_episode_keeps_the_name_of_the_run_it_was_recorded_for():
     [
         (["carracing", "--no-predict-reward"], "the dream of carracing has no reward"),
         (["pendulum", "--iterations", "0"], "--iterations is 0"),
+        (["pendulum", "--seed", "20240101"], "--seed is 20240101, and a round's is 1000 times as large"),
         (["pendulum", "--validation", "0"], "--validation is 0"),
         (["pendulum", "--explore", "2"], "--explore is 2"),
         (["pendulum", "--gain"], "without --curiosity nothing asks"),

@@ -21,6 +21,7 @@ from dream.dream import Dream
 from job.rundir import digest
 from original import arrays as legacy
 from original import convert, export
+from original.folder import find
 from rnn.batches import Series
 from rnn.rnn import MDNRNN
 from rnn.world_model import load_world_model
@@ -429,3 +430,8 @@ def test_step_size_is_that_of_the_authors_log():
         search.tell(search.ask(), rng.normal(size=64))
         values.append(search.rms_stdev)
     np.testing.assert_allclose(values, published, rtol=5e-3)
+
+
+def test_a_controller_that_is_no_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="none.best.json, which is no file"):
+        find(config.GAMES["carracing"], str(tmp_path), str(tmp_path / "none.best.json"))

@@ -325,7 +325,8 @@ def test_several_searches_share_v_and_m(run):
     game, folder = run
     short = ["--max-steps", "10"] if game == "carracing" else ["--dream-max-steps", "20"]
     options = [game, "--scale", "smoke", "--run-dir", folder, "-n", "1", *short]
-    train.main([*options, "--name", "cold", "--temperature", "0.3", "--seed", "1"])
+    look = ["--look", "v3"] if game == "carracing" else []
+    train.main([*options, "--name", "cold", "--temperature", "0.3", "--seed", "1", *look])
     with open(os.path.join(folder, "controller-cold", "best.json")) as file:
         params, score = json.load(file)
     dream = [game, "--run-dir", folder, "-n", "1", "--world", "dream", "--max-steps", "80", "--episodes", "2"]
@@ -339,7 +340,10 @@ def test_several_searches_share_v_and_m(run):
     mean = os.path.join(folder, "controller-cold", "mean-000002.json")
     with open(mean) as file:
         assert json.load(file) == [params, score]  # the only one that was evaluated
-    by_file = _score(run, "--episodes", 3, "--controller", mean, name="real-test-mean-000002-max-steps-30")
+    if look:  # in which the search was
+        assert named["look"] == "v3" and _score(run, "--episodes", 1, name="real-test-max-steps-30")["look"] == "v0"
+    name = "real-test-mean-000002-look-v3-max-steps-30" if look else "real-test-mean-000002-max-steps-30"
+    by_file = _score(run, "--episodes", 3, "--controller", mean, *look, name=name)
     assert by_file["scores"] == named["scores"] and by_file["agent"][mean] == digest(mean)
     with pytest.raises(UserError, match="train.py .* --run-dir .* --name warm"):
         evaluate.main([*dream, "--name", "warm"])
@@ -393,6 +397,31 @@ def test_unknown_game_is_one_sentence(script):
 
 
 @pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["doom", "--full"], "--full continues after a game's end, but doom ends with the player's death"),
+        (["doom", "--max-steps", "100"], "--min-frames is 100, but episodes are cut after 100"),
+    ],
+)
+def test_recordings_that_cannot_end_are_refused(options, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        extract.main([*options, "--run-dir", str(tmp_path)])
+    assert os.listdir(tmp_path) == []
+
+
+def test_settings_that_are_finished_stay_in_their_file(run):
+    """With fewer passes or episodes than are done nothing is done, and config.json says what made the outputs."""
+    game, folder = run
+    paths = [os.path.join(folder, stage, "config.json") for stage in ("record", "vae")]
+    before = [open(path).read() for path in paths]
+    extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--episodes", "2"])
+    vae.train.main([game, "--scale", "smoke", "--run-dir", folder, "--threads", "1", "--min-gain", "0.5"])
+    assert [open(path).read() for path in paths] == before
+    rows = [json.loads(line) for line in open(os.path.join(folder, "vae", "log.jsonl"))]
+    assert all(row["command"] and row["versions"] for row in rows if "stage_seconds" in row)
+
+
+@pytest.mark.parametrize(
     "option", [["--episodes", "0"], ["--baseline", "--world", "dream"], ["--max-steps", "-1"], ["--nonsense"]]
 )
 def test_bad_options_of_the_evaluation_are_named(option):
@@ -402,8 +431,8 @@ def test_bad_options_of_the_evaluation_are_named(option):
 
 def test_recording_with_other_settings_is_refused(run):
     game, folder = run
-    with pytest.raises(UserError, match=r"--max-steps \d+, not 33"):
-        extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--max-steps", "33"])
+    with pytest.raises(UserError, match=r"--max-steps \d+, not 133"):
+        extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--max-steps", "133"])
     with pytest.raises(UserError, match="--seed 0, not 4"):
         extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--seed", "4"])
 

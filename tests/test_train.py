@@ -14,6 +14,7 @@ from conftest import ENVIRONMENT, OTHER_PRECISION, ROOT, run_script
 
 import train
 from config import UserError
+from controller import search
 from controller.search import shared_seeds
 from job.seeds import episode_seeds
 from rnn.rnn import load_rnn
@@ -151,6 +152,25 @@ def test_finished_run_is_left_alone_and_can_be_made_longer(doom_run, tmp_path):
     assert _history(folder)[:2] == before and len(_history(folder)) == 3
 
 
+def test_a_stopped_search_can_be_ended_where_it_is(doom_run, tmp_path, monkeypatch):
+    """Its mean, which was to be evaluated later, is evaluated then."""
+    folder = _copy(doom_run, tmp_path / "run")
+    command = ["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(folder), "--eval-steps", "3", "--generations"]
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(search, "_report", stop)
+        train.main([*command, "3"])
+    assert len(_history(folder)) == 1 and not (folder / "controller" / "best.json").exists()
+    train.main([*command, "1"])
+    assert len(_history(folder)) == 1 and (folder / "controller" / "mean-000001.json").read_text() == _best(folder)
+    before = (folder / "controller" / "hist_best.json").read_text()
+    train.main([*command, "1"])
+    assert (folder / "controller" / "hist_best.json").read_text() == before
+
+
 def test_other_seed_gives_another_history(doom_run, tmp_path):
     for seed in ("0", "1"):
         folder = _copy(doom_run, tmp_path / seed)
@@ -240,7 +260,17 @@ def test_folder_in_use_is_refused(doom_run, tmp_path):
         train.main(["doom", "--scale", "smoke", "-n", "1", "--run-dir", str(folder)])
 
 
-@pytest.mark.parametrize("option", [["--temperature", "0"], ["--temperature", "-1"], ["--episodes", "0"], ["--mode", "x"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--temperature", "0"],
+        ["--temperature", "-1"],
+        ["--episodes", "0"],
+        ["--mode", "x"],
+    ],
+)
 def test_bad_value_names_its_option(option):
     with pytest.raises(UserError, match=option[0]):
         train.main(["doom", *option])

@@ -8,6 +8,7 @@ import threading
 import pytest
 from conftest import ROOT, run_script
 
+import extract
 from config import UserError
 from job import workers
 from job.outputs import check_output, output
@@ -32,6 +33,8 @@ def work(unit):
 
 def main():
     pool = Pool()
+    if "alone" in {units} and pool.rank == 1:
+        raise UserError("this rank is alone: give it company")
     results = pool.map(work, {units})
     if pool.rank == 0:
         print(pool.size, results)
@@ -107,6 +110,22 @@ def test_bad_input_on_one_rank_is_told_once_and_ends_all(tmp_path):
     answer = run_script(_program(tmp_path, [1, "bad input"], user_error=True), ranks=2, check=False)
     assert answer.returncode == 2
     assert answer.stderr.splitlines() == ["program.py: this unit is bad: give another"]
+
+
+def test_bad_input_that_the_other_ranks_do_not_know_ends_them_too(tmp_path):
+    answer = run_script(_program(tmp_path, ["alone", 1]), ranks=2, check=False)
+    assert answer.returncode == 2 and "Traceback" not in answer.stderr
+    assert answer.stderr.count("program.py: this rank is alone: give it company") == 1
+
+
+def test_two_runs_of_one_name_are_told_once_and_end_all(tmp_path):
+    first, second = (tmp_path / folder / "one" for folder in "ab")
+    command = ["pendulum", "--episodes", "2", "--max-steps", "5", "-n", "1", "--run-dir"]
+    for seed, run in enumerate((first, second)):
+        extract.main([*command, str(run), "--seed", str(seed)])
+    extract.main([*command, str(tmp_path / "both"), "--with", str(first)])
+    answer = run_script("extract.py", *command, tmp_path / "all", "--with", second, tmp_path / "both", ranks=2, check=False)
+    assert answer.returncode == 2 and answer.stderr.count("two runs have the same name") == 1
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
