@@ -103,7 +103,7 @@ class Game:
     z_size: int = _setting("vae", "numbers in a latent vector z", 32)
     vae_channels: int = _setting("vae", "filters of V's first layer, to which those of the others are in proportion", 32)
     vae_epochs: int = _setting("vae", "passes over all recorded frames", 1)
-    vae_min_gain: float = _setting("vae", "stop after a pass that lowers the held-out loss by less than this share", 0.0)
+    vae_min_gain: float = _setting("vae", "stop where three passes lower the held-out loss by less than this share", 0.0)
     vae_batch_size: int = _setting("vae", "frames in a batch", 100)
     vae_learning_rate: float = _setting("vae", "Adam's step size", 1e-4)
     vae_from_mean: bool = _setting("vae", "V's decoder starts with the frames' mean colour; not in the article", False)

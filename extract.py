@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 from world_models.config import UserError, stage_settings
-from world_models.env.record import link_episodes, list_episodes
+from world_models.env.record import MIRRORED, link_episodes, list_episodes
 from world_models.job import workers
 from world_models.job.command import CommandLine
 from world_models.job.machine import set_threads
@@ -98,6 +98,8 @@ def _others(game, args, keywords):
     for run_dir in args.others:
         name, folder = os.path.basename(os.path.abspath(run_dir)), os.path.join(run_dir, "record")
         need(run_dir, "record", "config.json", game.name)
+        if f"{name}-".startswith(MIRRORED):
+            raise UserError(f"{run_dir} has a name that begins like those of mirrored episodes: rename it")
         if not (paths := list_episodes(folder)):
             raise UserError(f"{folder} has no episodes: leave it out of --with")
         if name in episodes or os.path.abspath(run_dir) == os.path.abspath(args.run_dir):

@@ -48,10 +48,13 @@ def runs(name=None, run_dir=None):
     NAME-last. Where the run itself has an agent, that is the last one.
     """
     names = [name] if name else [name for name in GAMES if os.path.isdir(pretrained(name))]
+    if not names:
+        raise UserError("there are no pretrained agents here to show: name a game and its run, GAME --run-dir DIR")
     found = {}
     for name in names:
         game, folder = scaled(name), run_dir or pretrained(name)
         rounds = sorted(glob.glob(os.path.join(folder, "rounds", "[0-9]*")))
+        rounds = [path for path in rounds if os.path.exists(os.path.join(path, "controller", "best.json"))]  # the finished ones
         if rounds:
             last = folder if os.path.isdir(os.path.join(folder, "controller")) else rounds[-1]
             found |= {f"{name}-first": (game, rounds[0]), f"{name}-last": (game, last)}

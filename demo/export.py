@@ -8,6 +8,7 @@ import glob
 import math
 import os
 import shutil
+import sys
 from argparse import Namespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from world_models.config import UserError
 from world_models.controller.agent import load_controller
 from world_models.controller.controller import Controller
 from world_models.controller.rollout import open_world
-from world_models.job.rundir import Atomic, settings_in, world_keywords, write_json
+from world_models.job.rundir import Atomic, as_learned, as_trained, world_keywords, write_json
 from world_models.job.seeds import TEST, episode_seeds
 from world_models.rnn.world_model import load_initial_z, load_world_model, step_reward
 from world_models.vae.vae import ORIGINAL_NAMES
@@ -47,7 +48,11 @@ def export(out, runs):
 def _game(folder, key, game, run_dir):
     """Write the files of one game. Returns its entry of games.json."""
     os.makedirs(folder, exist_ok=True)
+    game = as_trained(game, run_dir)
     vae, rnn = load_world_model(run_dir, game)
+    if rnn.rnn_size % 4 or vae.channels % 4:
+        sizes = f"{rnn.rnn_size} LSTM units and {vae.channels} channels"
+        raise UserError(f"{run_dir} has {sizes}, and the page computes with multiples of 4: it cannot show this run")
     agents, arrays = _agents(run_dir, game, rnn)
     mu, logvar = load_initial_z(run_dir, game, rnn.z_size)
     files = {"vision": _vision(vae), "memory": _memory(rnn) | {"initial mu": mu, "initial logvar": logvar} | arrays}
@@ -82,11 +87,14 @@ def _agents(run_dir, game, rnn):
     for path in stages:
         stage = os.path.basename(path)
         mode, params = load_controller(run_dir, game, stage)
-        temperature = settings_in(path).get("dream_temperature", game.dream_temperature)
+        learned = as_learned(game, run_dir, stage.removeprefix("controller").removeprefix("-") or None)
+        if (learned.dream_death, learned.dream_dropout) != ("cut", 0):
+            rules = f"--death {learned.dream_death} --dream-dropout {learned.dream_dropout}"
+            print(f"{path} learned in a dream with {rules}; the page's dreams have neither", file=sys.stderr)
         layers = Controller(game, mode, rnn).layers(params)
         for i, (bias, weight) in enumerate(layers):
             arrays |= {f"{stage} {i} weight": _rows(weight.T), f"{stage} {i} bias": _padded(bias)}
-        agents.append({"name": stage, "mode": mode, "temperature": temperature, "layers": len(layers)})
+        agents.append({"name": stage, "mode": mode, "temperature": learned.dream_temperature, "layers": len(layers)})
     if not agents:
         raise UserError(f"{run_dir} has no trained agent: run `python train.py {game.name}` first")
     return agents, arrays

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from world_models.config import UserError, scaled
 from world_models.dream.dream import load_dream
+from world_models.job.rundir import as_trained
 from world_models.rnn.features import features
 from world_models.rnn.world_model import load_vision
 
@@ -28,6 +29,7 @@ class _Dreams:
         given = {"dream_death": death, "dream_dropout": dropout}
         game = replace(scaled(game), **{name: value for name, value in given.items() if value is not None})
         run_dir = run_dir or os.path.join("runs", game.name)
+        game = as_trained(game, run_dir)
         self.game, self.dream = game, load_dream(run_dir, game, temperature, max_steps, precision)
         self.vae = load_vision(run_dir, game) if render_mode else None
         self.generators = [None] * count

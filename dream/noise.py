@@ -30,8 +30,9 @@ def threefry(key, counter):
 
 
 def _uniform(bits):
-    """float32 in the open interval (0, 1), on a grid of 2^-24 that is symmetric about 1/2."""
-    return (tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) + 0.5) * 2.0**-24
+    """float32 in the open interval (0, 1), on a grid of 2^-24."""
+    numbers = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) + 0.5
+    return tf.minimum(numbers, 2.0**24 - 1) * 2.0**-24  # the largest would be rounded to 1, whose normal number is infinite
 
 
 def uniform_and_normal(seeds, step, size):

@@ -88,7 +88,7 @@ class BadEpisode(UserError):
     """A file among the recorded episodes that is not a whole episode."""
 
     def __init__(self, path, what):
-        super().__init__(f"{path} {what}: remove it, or pass --skip-bad")
+        super().__init__(f"{path} {what}: remove it (vae.train and rnn.series can skip it: --skip-bad)")
 
 
 def list_episodes(folder):
@@ -122,9 +122,9 @@ def link_episodes(paths, folder, run=None):
     names = (os.path.basename(path) for path in paths)
     targets = [os.path.join(folder, name if run is None else linked_name(name, run)) for name in names]
     missing = [pair for pair in zip(paths, targets, strict=True) if not _is_there(*pair)]
-    there = {_contents(path) for path in list_episodes(folder)} if missing else set()  # takes a while for thousands
+    there = {checksums(path) for path in list_episodes(folder)} if missing else set()  # takes a while for thousands
     for path, target in missing:
-        if not os.path.exists(target) and (contents := _contents(path)) not in there:
+        if not os.path.exists(target) and (contents := checksums(path)) not in there:
             link_file(path, target)
             there.add(contents)
 
@@ -133,12 +133,12 @@ def _is_there(path, target):
     """Whether `target` is the episode `path`. Raises UserError where it is another one."""
     if not os.path.exists(target):
         return False
-    if not os.path.samefile(path, target) and _contents(path) != _contents(target):
+    if not os.path.samefile(path, target) and checksums(path) != checksums(target):
         raise UserError(f"{target} is not the episode {path}: two runs have the same name; rename the folder of one")
     return True
 
 
-def _contents(path):
+def checksums(path):
     """What tells apart files of recorded episodes: the checksums of their arrays, or the path of one that cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:

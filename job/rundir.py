@@ -27,7 +27,7 @@ from world_models.job.reading import REMEDY, cut, misfit, parsed, reading, short
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ("tensorflow", "tensorflow-probability", "keras", "gymnasium", "box2d-py", "vizdoom", "cma", "numpy", "mpi4py")
 # Settings that may differ when a stage is resumed: they say how long it runs, not what it computes.
-EXTENDABLE = {"record_episodes", "vae_epochs", "vae_min_gain", "rnn_epochs", "controller_generations"}
+EXTENDABLE = {"record_episodes", "vae_epochs", "rnn_epochs", "controller_generations"}
 # Settings that are not in the config.json of earlier versions, and their values then; None: unknown.
 THEN = {
     "mirror": False,
@@ -41,6 +41,8 @@ THEN = {
     "vae_from_mean": False,
     "played_by": None,
     "predict_reward": None,
+    "contents": None,
+    "actions": None,
 }
 KINDS = {f.name: f.type for f in fields(Game) if f.metadata}  # of settings
 CHOICES = {f.name: f.metadata["choices"] for f in fields(Game) if f.metadata.get("choices")}
@@ -171,7 +173,7 @@ class Stage:
                         f"{self.dir} was made with {flag}{cut(str(before.get(name)))}, not {cut(str(settings.get(name)))}: "
                         "use the same settings, choose another --run-dir, or remove that folder"
                     )
-            if not any(_is_longer(name, settings[name], before.get(name)) for name in EXTENDABLE & settings.keys()):
+            if not any(name not in before or settings[name] > before[name] for name in EXTENDABLE & settings.keys()):
                 return
         write_json(path, {"settings": settings, **self._origin}, indent=1)
 
@@ -192,11 +194,6 @@ class Stage:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._summary.flush()
-
-
-def _is_longer(name, now, then):
-    """Whether a stage runs for longer with the value `now` of the EXTENDABLE setting `name` than with `then`."""
-    return then is None or (now < then if name == "vae_min_gain" else now > then)
 
 
 def read_rounds(run_dir):
@@ -243,9 +240,9 @@ def world_keywords(game, args, run_dir, name=None):
 
 
 def as_trained(game, run_dir):
-    """`game`, with `predict_reward` as the M of the run in `run_dir` was trained."""
+    """`game`, with what its dreams need to know of how the M of the run in `run_dir` was trained."""
     trained = settings_in(os.path.join(run_dir, "rnn"))
-    return replace(game, predict_reward=trained.get("predict_reward", game.predict_reward))
+    return replace(game, **{name: trained.get(name, getattr(game, name)) for name in ("predict_reward", "rnn_restart_weight")})
 
 
 DREAM = ("dream_temperature", "dream_death", "dream_dropout")

@@ -40,7 +40,7 @@ def main(argv=None):
         report = export_run(game, args.run_dir, args.export)
     else:
         report = import_folder(game, args.legacy, args.run_dir, args.controller)
-        report += import_data(game, args.legacy, args.run_dir)
+        report += import_data(game, args.legacy, args.run_dir, args.controller)
         report.append("V and M, where they are new, were written back and compared: the same integers")
     print("\n".join(report))
 
@@ -167,13 +167,13 @@ _READERS = {
 }
 
 
-def import_data(game, folder, run_dir):
+def import_data(game, folder, run_dir, controller=None):
     """Take over the recorded episodes in the original's `folder`, as hard links where possible, and the encoded ones.
 
-    Returns a report, lines of text. Raises UserError where a file is not in the original's format. Files of `run_dir` that have
-    another origin are not changed.
+    controller: that of `import_folder`. Returns a report, lines of text. Raises UserError where a file is not in the original's
+    format. Files of `run_dir` that have another origin are not changed.
     """
-    found, report = find(game, folder), []
+    found, report = find(game, folder, controller), []
     for what, convert in (("record", _import_record), ("series", _import_series)):
         if what not in found:
             report.append(f"not found  {_places(game, what)}")

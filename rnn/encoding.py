@@ -13,7 +13,7 @@ from world_models.env.record import MIRRORED, BadEpisode, linked_name, load_epis
 from world_models.job.npz import memory_maps, pack, read_npz
 from world_models.job.reading import reading
 from world_models.job.rundir import Progress, Stage, digest, read_json, settings_in, write_json
-from world_models.vae.frames import fingerprint, recorded
+from world_models.vae.frames import fingerprints, recorded
 from world_models.vae.vae import load_vae
 
 ENCODE_FRAMES = 250  # of an episode that V is given at once, so that memory stays small
@@ -36,7 +36,7 @@ def encode(game, args, vae_path, series_path):
     """record/*.npz -> series/series.npz in the run `args.run_dir`. args: those of rnn.series."""
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     made_by = digest(vae_path)
-    settings = {"episodes": fingerprint(paths, lengths), "precision": args.precision, **stage_settings(game, "mirror")}
+    settings = {**fingerprints(paths, lengths), "precision": args.precision, **stage_settings(game, "mirror")}
     with Stage(args.run_dir, "series", settings, args.seed) as stage:
         if os.path.exists(series_path):
             with reading(series_path, "remove it and make it again"):

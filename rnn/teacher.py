@@ -102,7 +102,7 @@ class Teacher(keras.Model):
         kernel = tf.cast(kernel, self.product_dtype)
         losses, others = [], []
         for rows, (hidden, target) in zip(self.lanes, y_pred, strict=True):
-            weight = tf.reshape(mask[:, rows] / total / target.shape[-1], [-1])
+            weight = tf.reshape(tf.math.divide_no_nan(mask[:, rows], total) / target.shape[-1], [-1])
             hidden, target = (tf.reshape(part, (-1, part.shape[-1])) for part in (hidden, target))
             loss, other = negative_log_likelihood(hidden @ kernel, bias, target, weight, layout.num_mixture)
             losses.append(loss)

@@ -41,6 +41,7 @@ def train(game, args, series_path, vae_path):
         **stage_settings(game, "rnn", "half_new"),
         "vae": made_by,
         "episodes": f"{len(series.episode)} ({series.length.sum()})",
+        "actions": f"{zlib.crc32(series.action):08x}",
     }
     settings |= {"precision": args.precision, **start_settings(args)}
     checkpoints = Checkpoints(os.path.join(args.run_dir, "rnn"))

@@ -1,5 +1,6 @@
 """The dream: its noise, its rules, and the same episode in all its implementations."""
 
+import json
 import re
 import warnings
 from dataclasses import replace
@@ -17,10 +18,11 @@ from controller.controller import Controller
 from controller.rollout import open_world
 from dream.dream import Dream, load_dream
 from dream.kernel import sample
-from dream.noise import threefry, uniform_and_normal
+from dream.noise import _uniform, threefry, uniform_and_normal
 from dream.population import Population
 from dream.probing import dreamed
 from env.policies import constant_policy
+from job.rundir import as_trained
 from rnn.rnn import MDNRNN
 
 IDS = [game.dream_id for game in config.GAMES.values()]
@@ -50,6 +52,12 @@ def test_noise_is_uniform_and_normal_and_independent():
     assert abs(noise.mean()) < 4 / count**0.5 and abs(noise.var() - 1) < 4 * (2 / count) ** 0.5
     assert abs(np.corrcoef(uniform, noise)[0, 1]) < 4 / count**0.5
     assert abs((noise**4).mean() - 3) < 0.15
+
+
+def test_all_noise_is_finite():
+    """That of the largest bits too, which comes once in 2^24 numbers."""
+    uniform = _uniform(tf.constant([0, 2**31, 2**32 - 1], tf.uint32))
+    assert 0 < uniform[0] < uniform[1] < uniform[2] < 1 and np.isfinite(tf.math.ndtri(uniform)).all()
 
 
 def test_noise_depends_on_episode_and_step_alone():
@@ -235,6 +243,12 @@ def test_a_dream_that_diverges_is_over(doom_run, log_odds):
         lengths.append(dreamed(changed, [constant_policy(0)] * 4, np.arange(4), 30)[1].tolist())
     dream.rnn.output_layer.set_weights(before)
     assert lengths == [[30] * 4, [1] * 4]
+
+
+def test_a_dream_knows_how_its_m_was_trained(tmp_path):
+    (tmp_path / "rnn").mkdir()
+    (tmp_path / "rnn" / "config.json").write_text(json.dumps({"settings": {"rnn_restart_weight": 3.0}}))
+    assert as_trained(config.GAMES["doom"], str(tmp_path)).rnn_restart_weight == 3 != config.GAMES["doom"].rnn_restart_weight
 
 
 @pytest.mark.parametrize("settings", [{"dream_death": "drawn"}, {"dream_dropout": 0.3}])

@@ -351,7 +351,7 @@ def test_several_controllers_are_told_apart(clone, tmp_path):
     _write(second, [(clone.params + 1).round(4).tolist(), 3.0])
     with pytest.raises(UserError, match="several controllers: give one of .*second.best.json"):
         convert.import_folder(clone.game, str(folder), run)
-    convert.import_folder(clone.game, str(folder), run, str(second))
+    convert.main([clone.game.name, "--legacy", str(folder), "--run-dir", run, "--controller", str(second)])
     np.testing.assert_allclose(load_controller(run, clone.game)[1], clone.params + 1)
 
 

@@ -310,6 +310,9 @@ def test_two_runs_of_one_name_are_not_taken_for_one(run, tmp_path):
     for seed, name in enumerate(names, 8):
         extract.main([*command, name, "--seed", str(seed)])
     extract.main([*command, str(tmp_path / "second"), "--with", names[0]])
+    extract.main([*command, str(tmp_path / "mirrored")])
+    with pytest.raises(UserError, match="a name that begins like those of mirrored episodes"):
+        extract.main([*command, str(tmp_path / "fourth"), "--with", str(tmp_path / "mirrored")])
     with pytest.raises(UserError, match="one-000000.npz is not the episode .*rename the folder of one"):
         extract.main([*command, str(tmp_path / "third"), "--with", names[1], str(tmp_path / "second")])
 
@@ -412,17 +415,18 @@ def test_recordings_that_cannot_end_are_refused(options, sentence, tmp_path):
 def test_settings_that_are_finished_stay_in_their_file(run):
     """With fewer passes or episodes than are done nothing is done, and config.json says what made the outputs."""
     game, folder = run
-    paths = [os.path.join(folder, stage, "config.json") for stage in ("record", "vae")]
+    paths = [os.path.join(folder, stage, "config.json") for stage in ("record", "rnn")]
     before = [open(path).read() for path in paths]
     extract.main([game, "--scale", "smoke", "--run-dir", folder, "-n", "1", "--episodes", "2"])
-    vae.train.main([game, "--scale", "smoke", "--run-dir", folder, "--threads", "1", "--min-gain", "0.5"])
+    rnn.train.main([game, "--scale", "smoke", "--run-dir", folder, "--threads", "1", "--epochs", "1"])
     assert [open(path).read() for path in paths] == before
-    rows = [json.loads(line) for line in open(os.path.join(folder, "vae", "log.jsonl"))]
+    rows = [json.loads(line) for line in open(os.path.join(folder, "rnn", "log.jsonl"))]
     assert all(row["command"] and row["versions"] for row in rows if "stage_seconds" in row)
 
 
 @pytest.mark.parametrize(
-    "option", [["--episodes", "0"], ["--baseline", "--world", "dream"], ["--max-steps", "-1"], ["--nonsense"]]
+    "option",
+    [["--episodes", "0"], ["--baseline", "--world", "dream"], ["--max-steps", "-1"], ["--threads", "0"], ["--nonsense"]],
 )
 def test_bad_options_of_the_evaluation_are_named(option):
     with pytest.raises(UserError, match=option[0]):

@@ -260,6 +260,8 @@ def test_loss_carries_the_state_and_weighs_restarts(run):
     np.testing.assert_allclose(losses, [total[0, :10].mean(), total[0, 10:17].mean()], rtol=1e-4)
     teacher.reset()
     assert float(teacher.compute_loss(x=batches[0], y_pred=teacher(batches[0]))) == pytest.approx(losses[0], rel=1e-5)
+    batches[1]["mask"] *= 0  # as where an episode's last frame is alone in its chunk
+    assert float(teacher.compute_loss(x=batches[1], y_pred=teacher(batches[1]))) == 0
 
 
 # bfloat16 has 8 bits

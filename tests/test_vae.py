@@ -330,6 +330,18 @@ def test_stopped_training_ends_with_the_same_weights(recorded, tmp_path, monkeyp
     assert all((a == b).all() for a, b in zip(weights(whole), weights(stopped), strict=True))
 
 
+def test_episodes_that_were_recorded_again_are_noticed(recorded, tmp_path):
+    folder = copy_of(recorded, tmp_path)
+    train(folder)
+    path = folder / "record" / "000001.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    path.unlink()
+    np.savez_compressed(path, **{**arrays, "obs": 255 - arrays["obs"]})
+    with pytest.raises(UserError, match="was made with contents="):
+        train(folder)
+
+
 def test_training_stops_where_the_held_out_loss_stands_still(recorded, tmp_path, capsys):
     """After three passes that gained less than nine tenths; and there is nothing left to do when it is run again."""
     folder = copy_of(recorded, tmp_path)

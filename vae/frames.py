@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from world_models.config import UserError
-from world_models.env.record import BadEpisode, in_a_pass, list_episodes, load_episode, reading_episode
+from world_models.env.record import BadEpisode, checksums, in_a_pass, list_episodes, load_episode, reading_episode
 from world_models.job.npz import npy_header
 from world_models.job.rundir import need
 from world_models.job.training import generated
@@ -60,10 +60,15 @@ def _header(archive, name):
     return shape, dtype
 
 
-def fingerprint(paths, lengths):
-    """A short text that identifies a set of episodes by their names and lengths."""
+def fingerprints(paths, lengths):
+    """{setting: a short text} that identify a set of episodes by their names and lengths, and by their contents."""
     names = [path.rpartition("/")[2] for path in paths]
-    return f"{len(paths)} ({hashlib.sha256(json.dumps([names, lengths]).encode()).hexdigest()[:8]})"
+    contents = [checksums(path) for path in paths]
+    return {"episodes": f"{len(paths)} ({_short([names, lengths])})", "contents": _short(contents)}
+
+
+def _short(value):
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
 
 
 def shards(paths, seed, epoch, half_new=False):

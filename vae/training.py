@@ -10,7 +10,7 @@ from world_models.env.record import split
 from world_models.job.deep import keras
 from world_models.job.rundir import Atomic, Progress, Stage, read_log, start_settings
 from world_models.job.training import Adam, Checkpoints, Watch, record
-from world_models.vae.frames import FrameStream, fingerprint, held_out_frames, recorded, shards
+from world_models.vae.frames import FrameStream, fingerprints, held_out_frames, recorded, shards
 from world_models.vae.vae import ConvVAE, begin_with
 
 PATIENCE = 3  # passes that the held-out loss may stand still
@@ -20,7 +20,8 @@ def train(game, args):
     """record/*.npz -> vae/vae.keras in the run `args.run_dir`, resuming a stopped training. args: those of vae.train."""
     paths, lengths = recorded(args.run_dir, game, args.skip_bad)
     length = dict(zip(paths, lengths, strict=True))
-    kept, held_out = split(paths)
+    path_of = {os.path.basename(path): path for path in paths}
+    kept, held_out = ([path_of[name] for name in part] for part in split(list(path_of)))
     frames = sum(length[path] for path in kept)
     if frames < game.vae_batch_size:
         raise UserError(
@@ -29,7 +30,7 @@ def train(game, args):
         )
     settings = {
         **stage_settings(game, "vae", "mirror", "half_new"),
-        "episodes": fingerprint(paths, lengths),
+        **fingerprints(paths, lengths),
         "precision": args.precision,
     }
     settings |= start_settings(args)

@@ -17,7 +17,7 @@ export function threefry(seed, step, dimension) {
   return [x, y];
 }
 
-const open01 = (bits) => ((bits >>> 8) + 0.5) * 2 ** -24;
+const open01 = (bits) => Math.min(Math.fround((bits >>> 8) + 0.5), 2 ** 24 - 1) * 2 ** -24;
 
 // {uniform, normal}: `size` numbers each, uniform in (0, 1) and standard normal.
 export function uniformAndNormal(seed, step, size) {
