@@ -7,6 +7,7 @@ Use --split validation to choose between agents. The default split, test, is for
 """
 
 import argparse
+import os
 from dataclasses import replace
 
 from world_models import config
@@ -21,6 +22,7 @@ from world_models.job.rundir import (
     as_learned,
     as_trained,
     pretrained,
+    search_folder,
     settle_precision,
     world_keywords,
 )
@@ -83,7 +85,7 @@ def _parse(argv):
     if args.pretrained:
         args.run_dir = pretrained(game.name)
     game = as_trained(game, args.run_dir)
-    learned = as_learned(config.GAMES[game.name], args.run_dir, args.name)
+    learned = as_learned(config.GAMES[game.name], os.path.join(args.run_dir, search_folder(args.name)))
     args.changes = ["decoys"] if args.decoys else []  # what is not as the agent knows it
     for name in DREAM:
         if getattr(args, name) is None:

@@ -27,6 +27,7 @@ from world_models.config import UserError
 from world_models.job.command import Parser, run_script
 from world_models.job.outputs import check_output
 from world_models.job.rundir import HERE, read_json, write_json
+from world_models.job.workers import LAUNCHED
 
 # {name: (command, the folder that it writes in a run directory, the folders that it reads)}
 STAGES = {
@@ -40,7 +41,6 @@ STAGES = {
 }
 FAULTS = ("SIGTERM to the command", "SIGINT to all", "SIGKILL of the command", "SIGKILL of all", "SIGKILL of a worker")
 FAULTS += ("SIGKILL of an engine",)
-RANK = (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")  # MPICH's and Open MPI's
 NOT_COMPARED = ("config.json", "log.jsonl", ".lock", "tensorboard", "hist.json", "hist_best.json", "checkpoint")  # have times
 
 
@@ -79,9 +79,7 @@ class Job:
 
     def ranks(self):
         """Those of its MPI ranks, which are Python with the rank in their environment."""
-        return [
-            pid for pid in self.pids() if any(name in _read(pid, "environ") for name in RANK) and b"python" in _program(pid)
-        ]
+        return [pid for pid in self.pids() if _launched(pid) and b"python" in _program(pid)]
 
     def engines(self):
         """Those of its games of Doom."""
@@ -118,6 +116,11 @@ def _read(pid, name):
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""  # it has ended
+
+
+def _launched(pid):
+    environment = _read(pid, "environ")
+    return any(f"{name}=".encode() in environment for name in LAUNCHED)
 
 
 def _program(pid):

@@ -117,7 +117,7 @@ class RealWorld:
         self.controller, self.decoys = agent.controller, None
         self.at_once = ROWS // self.episodes
         self.worlds = []
-        rows = self.at_once * self.episodes
+        self.rows = rows = self.at_once * self.episodes  # of the batch
         # AVX2's products take six rows at a time. V's convolutions with few filters may need whole sixes.
         sizes = uniform(rows), rows + -rows % 6
         self.computed = next((size for size in sizes if self._rows_alike(size)), None)
@@ -134,7 +134,7 @@ class RealWorld:
 
     def _rows_alike(self, computed):
         """Whether the agent computes the same, bit for bit, in any row of the batch, with `computed` rows in V and M."""
-        rnn, rows = self.agent.rnn, self.at_once * self.episodes
+        rnn, rows = self.agent.rnn, self.rows
         rng = np.random.default_rng(0)
         params, frame = np.zeros((self.at_once, self.controller.num_params)), rng.integers(0, 256, (1, 64, 64, 3), np.uint8)
         params[:] = rng.normal(0, 0.1, params.shape[1])
@@ -171,7 +171,7 @@ class RealWorld:
         An episode's seed determines its track or game, and the noise that samples z. The batch always has all its rows, even if
         nothing is left to play in some. So an episode is the same in any row, whatever the other rows do.
         """
-        game, rows = self.agent.game, self.at_once * self.episodes
+        game, rows = self.agent.game, self.rows
         params = np.zeros((self.at_once, self.controller.num_params), np.float32)
         params[: len(units)] = [candidate for candidate, _ in units]
         params = tf.constant(params)

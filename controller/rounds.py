@@ -74,7 +74,7 @@ def film(game, rounds):
 
     shown = []
     for run_dir in rounds.values():
-        game = as_learned(game, run_dir)
+        game = as_learned(game, os.path.join(run_dir, "controller"))
         vae, (mode, params) = load_vision(run_dir, game), load_controller(run_dir, game)
         for which in ("dream", "real"):
             world = open_world(which, run_dir, game, 1, mode)

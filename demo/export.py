@@ -87,7 +87,7 @@ def _agents(run_dir, game, rnn):
     for path in stages:
         stage = os.path.basename(path)
         mode, params = load_controller(run_dir, game, stage)
-        learned = as_learned(game, run_dir, stage.removeprefix("controller").removeprefix("-") or None)
+        learned = as_learned(game, path)
         if (learned.dream_death, learned.dream_dropout) != ("cut", 0):
             rules = f"--death {learned.dream_death} --dream-dropout {learned.dream_dropout}"
             print(f"{path} learned in a dream with {rules}; the page's dreams have neither", file=sys.stderr)

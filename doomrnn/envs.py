@@ -23,7 +23,18 @@ from world_models.rnn.world_model import load_vision
 class _Dreams:
     """`count` dreams in one batch, each with its own seed and its own generator of further seeds."""
 
-    def __init__(self, game, run_dir, temperature, max_steps, render_mode, precision, death, dropout, count):
+    def __init__(
+        self,
+        count,
+        game,
+        run_dir=None,
+        temperature=None,
+        max_steps=None,
+        render_mode=None,
+        precision="float32",
+        death=None,
+        dropout=None,
+    ):
         if render_mode not in (None, "rgb_array"):
             raise UserError(f"there is no render mode {render_mode!r}: use rgb_array or none")
         given = {"dream_death": death, "dream_dropout": dropout}
@@ -31,7 +42,7 @@ class _Dreams:
         run_dir = run_dir or os.path.join("runs", game.name)
         game = as_trained(game, run_dir)
         self.game, self.dream = game, load_dream(run_dir, game, temperature, max_steps, precision)
-        self.vae = load_vision(run_dir, game) if render_mode else None
+        self.render_mode, self.vae = render_mode, load_vision(run_dir, game) if render_mode else None
         self.generators = [None] * count
         self.seeds = np.zeros(count, np.uint32)
         self.steps = np.zeros(count, np.int32)
@@ -99,19 +110,9 @@ class DreamEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array"]}
 
-    def __init__(
-        self,
-        game,
-        run_dir=None,
-        temperature=None,
-        max_steps=None,
-        render_mode=None,
-        precision="float32",
-        death=None,
-        dropout=None,
-    ):
-        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, death, dropout, count=1)
-        self.render_mode = render_mode
+    def __init__(self, *arguments, **keywords):
+        self._dreams = _Dreams(1, *arguments, **keywords)
+        self.render_mode = self._dreams.render_mode
         self.metadata = {**self.metadata, "render_fps": self._dreams.game.frames_per_second}
         self.observation_space, self.action_space = self._dreams.observation_space, self._dreams.action_space
 
@@ -136,21 +137,9 @@ class DreamVectorEnv(VectorEnv):
 
     metadata = {**DreamEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(
-        self,
-        num_envs=1,
-        *,
-        game,
-        run_dir=None,
-        temperature=None,
-        max_steps=None,
-        render_mode=None,
-        precision="float32",
-        death=None,
-        dropout=None,
-    ):
-        self._dreams = _Dreams(game, run_dir, temperature, max_steps, render_mode, precision, death, dropout, num_envs)
-        self.num_envs, self.render_mode = num_envs, render_mode
+    def __init__(self, num_envs=1, **keywords):
+        self._dreams = _Dreams(num_envs, **keywords)
+        self.num_envs, self.render_mode = num_envs, self._dreams.render_mode
         self.metadata = {**self.metadata, "render_fps": self._dreams.game.frames_per_second}
         self.single_observation_space, self.single_action_space = self._dreams.observation_space, self._dreams.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

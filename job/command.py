@@ -112,7 +112,7 @@ class CommandLine:
                 raise UserError(f"--{name} is {value}, which {game.name} does not have: leave it out")
         if not 0 <= args.seed < 2**32:  # NumPy's and Keras's limit
             raise UserError(f"--seed is {args.seed}: give a number from 0 to {2**32 - 1}")
-        if getattr(args, "threads", None) is not None and args.threads < 1:
+        if getattr(args, "threads", 1) < 1:
             raise UserError(f"--threads is {args.threads}: give 1 or more")
         args.run_dir = args.run_dir or os.path.join("runs", args.game + ("-legacy" if getattr(args, "legacy", None) else ""))
         return replace(game, **given), args

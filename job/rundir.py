@@ -248,9 +248,9 @@ def as_trained(game, run_dir):
 DREAM = ("dream_temperature", "dream_death", "dream_dropout")
 
 
-def as_learned(game, run_dir, name=None):
-    """`game`, with the dream in which the C of the search `name` learned in the run in `run_dir`."""
-    learned = settings_in(os.path.join(run_dir, search_folder(name)))
+def as_learned(game, folder):
+    """`game`, with the dream in which the C of the search in `folder` learned."""
+    learned = settings_in(folder)
     return replace(game, **{field: learned.get(field, getattr(game, field)) for field in DREAM})
 
 

@@ -28,7 +28,7 @@ from world_models.job.machine import cores
 ROWS = 16  # episodes that a worker steps as one batch; fewer where a candidate's episodes do not divide it
 # Environment variables set by launchers: MPICH's and Intel's Hydra, Open MPI and PRRTE. Slurm's srun may set none of them.
 _OPEN_MPI = "OMPI_COMM_WORLD_RANK"
-_LAUNCHED = ("PMI_RANK", "PMIX_RANK", _OPEN_MPI)
+LAUNCHED = ("PMI_RANK", "PMIX_RANK", _OPEN_MPI)
 PR_SET_PDEATHSIG = 1
 _STARTED = "WORLD_MODELS_STARTED"  # set by `start` for the ranks that it starts
 
@@ -218,7 +218,7 @@ def _attended(job):
 
 def _launched():
     """Whether a launcher has started this process as one of its ranks. A Slurm step of one task may be a user's shell."""
-    return any(name in os.environ for name in _LAUNCHED) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+    return any(name in os.environ for name in LAUNCHED) or int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1
 
 
 def _check_work(workers, units, what):
@@ -231,7 +231,7 @@ def run_script(main):
     global _script
     _script = True
     # The launcher's name for it: MPI may not have been started yet.
-    rank = next((os.environ[name] for name in _LAUNCHED if name in os.environ), "0")
+    rank = next((os.environ[name] for name in LAUNCHED if name in os.environ), "0")
 
     def run():
         try:
