@@ -18,7 +18,7 @@ from world_models.env.record import MIRRORED, link_episodes, list_episodes
 from world_models.job import workers
 from world_models.job.command import CommandLine
 from world_models.job.machine import set_threads
-from world_models.job.rundir import Stage, add_name_option, digest, need, settings_in, world_keywords
+from world_models.job.rundir import Stage, add_name_option, controller_stage, digest, need, settings_in, world_keywords
 
 
 def main(argv=None):
@@ -86,8 +86,6 @@ def main(argv=None):
 
 def _digests(game, run_dir, name=None):
     """{stage: digest of its file} of a run's V, M and C."""
-    from world_models.controller.agent import controller_stage
-
     files = {"vae": "vae.keras", "rnn": "rnn.keras", controller_stage(run_dir, name): "best.json"}
     return {stage: digest(need(run_dir, stage, file, game.name)) for stage, file in files.items()}
 

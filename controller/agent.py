@@ -11,7 +11,7 @@ import tensorflow as tf
 from world_models.config import UserError
 from world_models.controller.controller import Controller, mode_of, read_params
 from world_models.dream.rows import filled, uniform
-from world_models.job.rundir import need, search_folder, settings_in
+from world_models.job.rundir import controller_stage, need, settings_in
 from world_models.rnn.world_model import load_memory
 
 
@@ -49,12 +49,6 @@ class Agent:
             h, c = self.rnn.advance(filled(z, rows), filled(actions, rows), state, restart)
             state = h[:count], c[:count]
         return z, actions, state
-
-
-def controller_stage(run_dir, name=None):
-    """The stage of a run's controller: that of the search `name` (--name), else the evolved one, else the converted one."""
-    evolved, imported = (os.path.exists(os.path.join(run_dir, stage, "best.json")) for stage in ("controller", "legacy"))
-    return "legacy" if name is None and imported and not evolved else search_folder(name)
 
 
 def load_controller(run_dir, game, stage=None, file=None):

@@ -8,13 +8,13 @@ import numpy as np
 
 from world_models import env
 from world_models.config import GAMES
-from world_models.controller.agent import controller_stage, load_controller
+from world_models.controller.agent import load_controller
 from world_models.controller.report import save_histogram, summary, table, write_film
 from world_models.controller.rollout import DreamWorld, open_world, run_episodes, watch_dreams
 from world_models.env.policies import extraction_policy, play, uniform_policy
 from world_models.env.record import load_episode
 from world_models.job.outputs import output
-from world_models.job.rundir import Atomic, Stage, digest, origin, read_json, world_keywords, write_json
+from world_models.job.rundir import Atomic, Stage, controller_stage, digest, origin, read_json, world_keywords, write_json
 from world_models.job.seeds import TEST, VALIDATION, episode_seeds
 from world_models.job.workers import ROWS
 from world_models.rnn.world_model import load_vision

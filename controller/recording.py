@@ -10,7 +10,7 @@ from world_models.config import UserError
 from world_models.env.policies import exploration, extraction_policy, play
 from world_models.env.record import episode_path, save_episode
 from world_models.job.machine import load_tensorflow
-from world_models.job.rundir import Progress
+from world_models.job.rundir import Progress, controller_stage
 from world_models.job.seeds import RECORD, episode_seeds
 from world_models.job.workers import ROWS
 
@@ -82,7 +82,7 @@ class _Agent:
 
     def __init__(self, game, args, keywords):
         load_tensorflow(1)  # only here: the random policy does not need it
-        from world_models.controller.agent import controller_stage, load_controller
+        from world_models.controller.agent import load_controller
         from world_models.controller.rollout import open_world
 
         self.game, self.seed, self.explore = game, args.seed, args.explore

@@ -320,6 +320,12 @@ def search_folder(name):
     return "controller" if name is None else f"controller-{name}"
 
 
+def controller_stage(run_dir, name=None):
+    """The stage of a run's controller: that of the search `name` (--name), else the evolved one, else the converted one."""
+    evolved, imported = (os.path.exists(os.path.join(run_dir, stage, "best.json")) for stage in ("controller", "legacy"))
+    return "legacy" if name is None and imported and not evolved else search_folder(name)
+
+
 def pretrained(name):
     """The folder of the agent of game `name` that comes with this repository, whether there is one or not."""
     return os.path.relpath(os.path.join(HERE, "pretrained", name))
