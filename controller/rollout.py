@@ -200,9 +200,13 @@ class RealWorld:
 
         for row in range(rows):
             seat(row)
-        state = self.agent.initial_state(rows)
+        state, row_numbers, none_begin = self.agent.initial_state(rows), np.arange(rows), tf.zeros(rows)
+        # Without this, TensorFlow looks at all arguments at each call to find it, for half a millisecond.
+        step = self.agent.step.get_concrete_function(params, frames, noise[:, 0], state, none_begin, forced, self.computed)
         while (episode >= 0).any():
+            restart = none_begin
             if begins.any():
+                restart = tf.constant(begins)
                 state = tuple(part * (1 - begins)[:, None] for part in state)
             playing = np.flatnonzero(episode >= 0)
             for row in playing[played[playing] % NOISE_STEPS == 0]:
@@ -212,9 +216,9 @@ class RealWorld:
             seen = frames if watch is None and not self.decoys else frames.copy()
             for row in playing if self.decoys else ():
                 seen[row] = decoys[row][played[row] % len(decoys[row])]
-            z, actions, state = self.agent.step(
-                params, seen, noise[np.arange(rows), played % NOISE_STEPS], state, tf.constant(begins), forced, self.computed
-            )
+            arrays = tf.constant(seen), tf.constant(noise[row_numbers, played % NOISE_STEPS])
+            forcing = None if force is None else tf.constant(forced)
+            z, actions, state = step(params, *arrays, state, restart, forcing, self.computed)
             actions = actions.numpy()
             begins[:] = 0
             for row in playing.tolist():

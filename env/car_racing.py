@@ -9,6 +9,7 @@ from gymnasium.utils import EzPickle
 
 from world_models.config import Game, Original, UserError
 from world_models.env.actions import checked_action
+from world_models.env.car.contacts import Contacts
 from world_models.env.car.look_v0 import LookV0
 from world_models.env.car.look_v3 import LookV3
 from world_models.env.car.on_road import OnRoad
@@ -55,6 +56,7 @@ class CarRacing(gymnasium_car_racing.CarRacing):
         self.road_poly = [(quad, color if isinstance(color, tuple) else next(colors)) for quad, color in self.road_poly]
         for tile, color in zip(self.road, self.tile_colors, strict=True):
             tile.color = color
+        self.contacts = self.world.contactListener = Contacts(self)
         self._look.new_track(self)
         return True
 
@@ -66,6 +68,8 @@ class CarRacing(gymnasium_car_racing.CarRacing):
     def car(self, car):  # Gymnasium's reset puts a new one here
         self._car = car
         self.physics = car and CarPhysics(car)
+        if car:
+            self.contacts.add_wheels(car)
 
     def step(self, action):
         if self.car is None:

@@ -41,7 +41,7 @@ class LookV0:
         cos, sin = math.cos(angle), math.sin(angle)
         columns, rows = zoom * COLUMNS, zoom * ROWS
         to_world = (cos / columns, sin / rows, -sin / columns, cos / rows)  # of (columns, rows) from CAR_AT
-        self._track.update(env.tile_colors)
+        self._track.repaint(env.contacts.touched, env.tile_colors)
         picture = self._track.view(x, y, to_world, CAR_AT, SHAPE)
         self._car.draw(picture, env.physics, to_world)
         return picture

@@ -45,7 +45,7 @@ class LookV3:
         cos, sin = math.cos(-hull_angle), math.sin(-hull_angle)
         columns, rows = zoom * COLUMNS, zoom * ROWS
         to_world = (cos / columns, sin / rows, -sin / columns, cos / rows)  # of (columns, rows) from CAR_AT
-        self._track.update(env.tile_colors)
+        self._track.repaint(env.contacts.touched, env.tile_colors)
         if zoom > _WIDE_UNTIL:
             picture = self._track.view(x, y, to_world, CAR_AT, SHAPE, smooth=True)
         else:

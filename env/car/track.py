@@ -42,7 +42,7 @@ class TrackImage:
         """Replace the painted track by another.
 
         road_poly: Gymnasium's list of (quad, colour) in drawing order, in which a tile's colour is an array and a kerb's a
-        tuple; tile_colors (tiles, 3) float: the tiles' colours, which later calls of `update` compare with.
+        tuple; tile_colors (tiles, 3) float: the tiles' colours.
         """
         for box in self._boxes:
             self._pixels[box] = _EMPTY[box]
@@ -64,20 +64,15 @@ class TrackImage:
             self._palette[_KERBS + i, :3] = self._shades(color)
         self._palette[_TILES + np.arange(len(tiles)) % _CYCLE, :3] = self._shades(tile_colors)
         drawing.paint(self._pixels, corners, np.concatenate([lows, highs], axis=1), codes)
-        self._seen = tile_colors.copy()
-        self._seen_bytes = self._seen.tobytes()
         self._halved = []
 
-    def update(self, tile_colors):
-        """Repaint the tiles whose colours have changed: a touched tile loses its shade."""
-        if tile_colors.tobytes() == self._seen_bytes:
-            return
-        for tile in np.flatnonzero((tile_colors != self._seen).any(axis=1)):
+    def repaint(self, touched, tile_colors):
+        """Paint the tiles of the numbers in the list `touched`, and clear it: such a tile loses its shade."""
+        for tile in touched:
             pixels = self._pixels[self._boxes[self._tiles[tile]]]
             pixels[pixels == _TILES + tile % _CYCLE] = _TOUCHED  # not where a later quad was painted over it
             self._palette[_TOUCHED, :3] = self._shades(tile_colors[tile])
-        self._seen = tile_colors.copy()
-        self._seen_bytes = self._seen.tobytes()
+        touched.clear()
 
     def view(self, x, y, to_world, car_at, shape, smooth=False, halvings=0):
         """A picture of the field, (H,W,4) uint8: RGB and an unused byte. Black outside the field.
