@@ -42,7 +42,7 @@ class Contacts(FrictionDetector):
             wheel.tiles.remove(tile)
 
     def _pair(self, contact):
-        """(tile or None, wheel or None). Box2D's accessors of a contact's bodies take six times as long as their addresses."""
+        """(tile or None, wheel or None). The addresses of its fixtures take half the time of their bodies' userData."""
         a, b = [int(fixture(contact).this) for fixture in _FIXTURES]
         tiles, wheels = self._tiles, self._wheels
         return (tiles[a], wheels.get(b)) if a in tiles else (tiles.get(b), wheels.get(a))
