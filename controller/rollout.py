@@ -200,11 +200,11 @@ class RealWorld:
 
         for row in range(rows):
             seat(row)
-        state, row_numbers, none_begin = self.agent.initial_state(rows), np.arange(rows), tf.zeros(rows)
-        # Without this, TensorFlow looks at all arguments at each call to find it, for half a millisecond.
-        step = self.agent.step.get_concrete_function(params, frames, noise[:, 0], state, none_begin, forced, self.computed)
+        state, row_numbers, no_restart = self.agent.initial_state(rows), np.arange(rows), tf.zeros(rows)
+        # Else TensorFlow looks at all arguments at each call, for half a millisecond, to find the graph that fits them.
+        step = self.agent.step.get_concrete_function(params, frames, noise[:, 0], state, no_restart, forced, self.computed)
         while (episode >= 0).any():
-            restart = none_begin
+            restart = no_restart
             if begins.any():
                 restart = tf.constant(begins)
                 state = tuple(part * (1 - begins)[:, None] for part in state)

@@ -1,4 +1,4 @@
-"""The contacts of the car with the road: Gymnasium's `FrictionDetector`, with the same effects, in less than half the time."""
+"""The contacts of the car with the road: Gymnasium's `FrictionDetector`, with the same effects, in less time."""
 
 from Box2D import b2Contact
 from gymnasium.envs.box2d.car_racing import FrictionDetector
@@ -24,17 +24,15 @@ class Contacts(FrictionDetector):
 
     def BeginContact(self, contact):
         tile, wheel = self._pair(contact)
-        if tile is None:
+        if tile is None or wheel is None and tile.idx in self._seen:
+            return
+        if wheel is not None and tile.road_visited:
+            wheel.tiles.add(tile)
             return
         if tile.idx not in self._seen:
             self._seen.add(tile.idx)
             self.touched.append(tile.idx)
-            super().BeginContact(contact)
-        elif wheel is not None:
-            if tile.road_visited:
-                wheel.tiles.add(tile)
-            else:
-                super().BeginContact(contact)
+        super().BeginContact(contact)
 
     def EndContact(self, contact):
         tile, wheel = self._pair(contact)
