@@ -38,8 +38,6 @@ def test_dooms_extraction_policy_keeps_an_action_for_up_to_ten_frames():
     lengths, drawn = _runs(actions[:, 0])
     assert lengths.min() == 1 and lengths.max() == 10
     assert abs(drawn.mean()) < 0.03 and abs(drawn.std() - 1 / np.sqrt(3)) < 0.02
-    longer = extraction_policy(replace(DOOM, record_hold=60), np.random.default_rng(0))
-    assert 50 < _runs(np.array([longer(t) for t in range(20_000)])[:, 0])[0].max() <= 60
 
     # The original's loop, with other random numbers.
     rng = np.random.RandomState(0)
@@ -51,6 +49,15 @@ def test_dooms_extraction_policy_keeps_an_action_for_up_to_ten_frames():
         original.append(action)
     shares, expected = (np.bincount(run, minlength=11) / len(run) for run in (lengths, _runs(original)[0]))
     np.testing.assert_allclose(shares, expected, atol=0.02)
+
+
+def test_with_longer_holds_each_episode_has_its_own_limit():
+    longest = []
+    for seed in range(200):
+        act = extraction_policy(replace(DOOM, record_hold=300), np.random.default_rng(seed))
+        longest.append(_runs(np.array([act(t) for t in range(3000)])[:, 0])[0].max())
+    assert 10 <= min(longest) < 13 and 270 < max(longest) <= 300
+    assert abs(np.mean(np.array(longest) < (10 * 300) ** 0.5) - 0.5) < 0.1  # as often below the geometric mean as above it
 
 
 def _runs(actions):

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import PRECISIONS, needs_bfloat16, run_script
+from conftest import PRECISIONS, compiled_in, needs_bfloat16, run_script
 
 import config
 import doomrnn  # noqa: F401  registers the dreams
@@ -72,9 +72,10 @@ FLAGS = Path("/proc/cpuinfo").read_text().split()
 OLDER = {"SSE41": ("SSE4_2", "avx" in FLAGS), "AVX": ("AVX", "avx2" in FLAGS), "AVX2": ("AVX2", "avx512f" in FLAGS)}
 
 
-def _as_older(instruction_set):
-    """Environment variables with which a process computes as on a processor without anything newer."""
-    return {"ONEDNN_MAX_CPU_ISA": instruction_set, "XLA_FLAGS": f"--xla_cpu_max_isa={OLDER[instruction_set][0]}"}
+def _as_older(instruction_set, folder):
+    """Environment variables with which a process computes as on a processor without anything newer, compiled into `folder`."""
+    older = {"ONEDNN_MAX_CPU_ISA": instruction_set, "XLA_FLAGS": f"--xla_cpu_max_isa={OLDER[instruction_set][0]}"}
+    return older | compiled_in(folder)
 
 
 def _four_ways(*arguments, environment=None):
@@ -86,9 +87,9 @@ def _four_ways(*arguments, environment=None):
 
 
 @pytest.mark.parametrize("instruction_set", [name for name, (_, older) in OLDER.items() if older])
-def test_one_episode_four_ways_on_an_older_processor(instruction_set):
+def test_one_episode_four_ways_on_an_older_processor(instruction_set, tmp_path):
     """The Gymnasium environment, vector environments, a population, and one shared by two workers, in 1 to 128 rows."""
-    assert not _four_ways("float32", environment=_as_older(instruction_set))
+    assert not _four_ways("float32", environment=_as_older(instruction_set, tmp_path))
 
 
 @pytest.mark.parametrize("precision", sorted({"float32", machine.fast_precision()}))
@@ -98,9 +99,9 @@ def test_one_episode_four_ways(precision):
 
 
 @pytest.mark.skipif("avx2" not in FLAGS, reason="the processor has no AVX2, whose products do")
-def test_products_that_depend_on_their_rows_are_noticed():
+def test_products_that_depend_on_their_rows_are_noticed(tmp_path):
     """With AVX2 results differ between these sizes. All products then have 64 rows, and dreams stay the same."""
-    assert _four_ways("float32", 2, 8, 20, 64, environment=_as_older("AVX2")) == {
+    assert _four_ways("float32", 2, 8, 20, 64, environment=_as_older("AVX2", tmp_path)) == {
         "this processor's matrix products depend on their number of rows: all have 64, for the same dreams, more slowly"
     }
 
