@@ -243,8 +243,8 @@ PUBLISHED_HOLD = 10  # frames
 def random_policy(game, rng):
     """The published one: a ~ U(-1, 1), kept for 1 to `record_hold` frames, 10 as published.
 
-    With a larger `record_hold` each episode has its own limit, from 10 to that, as often below as above their geometric mean. So
-    some players turn often, and others stay at a wall until they die there; M needs both. This is not in the article.
+    With a larger `record_hold` each episode has its own limit, from 10 to that, as often below as above their geometric mean.
+    So some players turn often, and others stay at a wall until they die there; M needs both. This is not in the article.
     """
     longest = game.record_hold
     if longest > PUBLISHED_HOLD:
