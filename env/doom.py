@@ -237,18 +237,15 @@ class DoomTakeCover(gymnasium.Env, EzPickle):
             self._game = None
 
 
-PUBLISHED_HOLD = 10  # frames
-
-
 def random_policy(game, rng):
     """The published one: a ~ U(-1, 1), kept for 1 to `record_hold` frames, 10 as published.
 
     With a larger `record_hold` each episode has its own limit, from 10 to that, as often below as above their geometric mean.
     So some players turn often, and others stay at a wall until they die there; M needs both. This is not in the article.
     """
-    longest = game.record_hold
-    if longest > PUBLISHED_HOLD:
-        longest = int(np.exp(rng.uniform(np.log(PUBLISHED_HOLD), np.log(longest + 1))))
+    longest, published = game.record_hold, Game.record_hold
+    if longest > published:
+        longest = int(np.exp(rng.uniform(np.log(published), np.log(longest + 1))))
     action, until = None, 0
 
     def act(t):

@@ -1,9 +1,7 @@
 """Shared by the tests: runs with small untrained models, and a way to call the scripts as a user does."""
 
-import atexit
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,15 +18,13 @@ def compiled_in(folder):
 
     The tests start the same few graphs in a hundred processes. Compiling them once saves about a tenth of their work.
     """
-    flags = [flag for flag in ASKED_XLA.split() if "persistent_cache_directory" not in flag]
+    flags = [flag for flag in os.environ.get("TF_XLA_FLAGS", "").split() if "persistent_cache_directory" not in flag]
     return {"TF_XLA_FLAGS": " ".join([*flags, f"--tf_xla_persistent_cache_directory={folder}"])}
 
 
-ASKED_XLA = os.environ.get("TF_XLA_FLAGS", "")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers have the folder of the process that started them
-    _compiled = tempfile.mkdtemp(prefix="compiled-")
-    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-    os.environ |= compiled_in(_compiled)
+    COMPILED = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
+    os.environ |= compiled_in(COMPILED.name)
 
 import numpy as np  # noqa: E402  after the thread counts
 import pytest  # noqa: E402
