@@ -207,6 +207,11 @@ class Game:
         """Whether this game's dream has a reward, without which C cannot learn there."""
         return self.predict_reward or self.survival_reward != 0
 
+    @property
+    def dream_rules(self):
+        """{"temperature", "death", "dropout"}: how its dreams are sampled, as keywords of its Gymnasium environment."""
+        return {"temperature": self.dream_temperature, "death": self.dream_death, "dropout": self.dream_dropout}
+
     def dreams_are_judged(self, world):
         """Whether episodes in `world`, "real" or "dream", are scored by their pictures: true for dreams without a reward."""
         return world == "dream" and not self.dream_rewards

@@ -89,8 +89,7 @@ def _world(game, args):
     load_tensorflow(1)
     import world_models.doomrnn  # noqa: F401, registers the dreams
 
-    keywords = {"run_dir": args.run_dir, "max_steps": game.dream_max_steps}
-    keywords |= {name: getattr(game, f"dream_{name}") for name in ("temperature", "death", "dropout")}
+    keywords = {"run_dir": args.run_dir, "max_steps": game.dream_max_steps, **game.dream_rules}
     return gymnasium.make(game.dream_id, render_mode="rgb_array", disable_env_checker=True, **keywords)
 
 

@@ -32,7 +32,7 @@ def evaluate(game, args, pool):
     settings |= {"decoys": args.decoys} if args.decoys else {}
     settings["agent"] = pool.together(lambda: _files(game, args))
     if args.world == "dream":
-        settings |= {name: getattr(game, f"dream_{name}") for name in ("temperature", "death", "dropout")}
+        settings |= game.dream_rules
     with pool.stage(Stage(args.output, "evaluate", settings, args.seed, exclusive=False)) as stage:
         measured, seeds = _measure(game, args, keywords, world, pool)
         if pool.rank == 0:

@@ -36,14 +36,7 @@ def probe(game, args):
     held_out = _held_out(args.run_dir, game)
     recordings = _recordings(game, args, held_out)
     keywords = world_keywords(game, args, args.run_dir)
-    settings = {
-        "temperature": dream.temperature,
-        "death": game.dream_death,
-        "dropout": game.dream_dropout,
-        "episodes": args.episodes,
-        "precision": args.precision,
-        **keywords,
-    }
+    settings = {**game.dream_rules, "episodes": args.episodes, "precision": args.precision, **keywords}
     with Stage(args.run_dir, "probe", settings, args.seed, exclusive=False) as stage:
         _save(stage.path("reconstructions.png"), _reconstructions(game, held_out, vae))
         _save(stage.path("dreams.png"), _pictures(game, dream, vae))
