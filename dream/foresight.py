@@ -2,6 +2,9 @@
 
 Held-out episodes of the run's own recording say little about its agent. The agent reaches states that the random policy never
 reached, and C exploits each death that M does not predict. So recorded games of agents are measured too.
+
+C learns to dodge only what it can see coming in its dream. So dreams also go on from some steps before a recorded end, with the
+recorded actions: do they end too?
 """
 
 import numpy as np
@@ -13,17 +16,20 @@ from world_models.rnn.head import Prediction
 
 BEFORE_THE_END = 20  # frames, in which whatever ends the episode is near
 ROWS = 16  # episodes in one batch of M
+AHEAD, LATE = 10, 5  # steps before a recorded end at which dreams go on, steps after it by which they must have ended
+DREAMS = 48  # that go on from each moment
 
 
 class Foresight:
-    """foresight(paths) measures V and M of a game on the recorded episodes in the files `paths`."""
+    """foresight(paths) measures V, and M in `dream`, of a game on the recorded episodes in the files `paths`."""
 
-    def __init__(self, game, vae, rnn):
-        self.game, self.rnn = game, rnn
+    def __init__(self, game, vae, dream):
+        self.game, self.dream, self.rnn = game, dream, dream.rnn
         frames = tf.TensorSpec((None, 64, 64, 3), tf.uint8)
         self._code = tf.function(lambda frames: _code(vae, frames), input_signature=[frames], autograph=False)
-        inputs = [tf.TensorSpec((ROWS, None, size)) for size in (rnn.z_size, rnn.action_size)]
-        self._predict = tf.function(lambda z, action: _predict(rnn, z, action), input_signature=inputs, autograph=False)
+        inputs = [tf.TensorSpec((ROWS, None, size)) for size in (self.rnn.z_size, self.rnn.action_size)]
+        self._predict = tf.function(lambda z, action: _predict(dream.rnn, z, action), input_signature=inputs, autograph=False)
+        self._advance = tf.function(self.rnn.advance, autograph=False)
 
     def __call__(self, paths, seed=0):
         """{name: number} of the episodes in the files `paths` (env.record).
@@ -34,6 +40,9 @@ class Foresight:
         recall: share of deaths that M predicts with a logit above 0. An episode that was cut off has no death. None without a
         death.
         false_alarms: share of the other steps with such a logit.
+        ahead: share of dreams that go on from AHEAD steps before a recorded death, with the recorded actions, and have ended by
+        LATE steps after it.
+        elsewhere: the same from a random moment of each episode, where no end is as near.
         reward_r2, action_r2: R^2 of the reward and of the next action, the coefficient of determination over all their numbers.
 
         What M does not predict is None. z is sampled, with `seed`, as in training and in play. Raises UserError, naming the
@@ -52,6 +61,7 @@ class Foresight:
         numbers |= {"error": float(np.concatenate(errors).mean()), "error_before_end": float(np.concatenate(before).mean())}
         predictions = list(self._predictions(episodes))
         numbers |= dict(zip(("recall", "false_alarms"), _foreseen(predictions), strict=True))
+        numbers |= dict(zip(("ahead", "elsewhere"), self._dreamed_on(episodes, rng), strict=True))
         reward = _reward_r2(predictions, self.game)
         return numbers | {"reward_r2": reward, "action_r2": _action_r2(predictions)}
 
@@ -67,6 +77,37 @@ class Foresight:
             told = [None if part is None else part.numpy() for part in self._predict(z, action)]
             for row, (codes, episode) in enumerate(some):
                 yield episode, Prediction(*(None if part is None else part[row, : len(codes)] for part in told))
+
+    def _dreamed_on(self, episodes, rng):
+        """("ahead", "elsewhere") of `episodes`, pairs (z (T,Z), Episode). None where no dream can end, or no moment fits."""
+        if not self.rnn.predict_restart:
+            return None, None
+        ends, others = [], []
+        for z, episode in episodes:
+            action, last = np.float32(episode.action), len(z) - 1
+            moments = {}
+            if episode.ended and last >= AHEAD:
+                moments[last - AHEAD] = ends
+            if last > AHEAD + LATE:
+                moments[rng.integers(last - AHEAD - LATE)] = others
+            state = self.rnn.initial_state(1)
+            for t in range(max(moments, default=-1) + 1):
+                if t in moments:
+                    moments[t].append(self._share_that_ends(z[t], action[t : t + AHEAD + LATE + 1], state, rng))
+                state = self._advance(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))
+        return tuple(float(np.mean(part)) if part else None for part in (ends, others))
+
+    def _share_that_ends(self, z, action, state, rng):
+        """Share of dreams from z (Z,) and `state` that end in AHEAD + LATE + 1 steps. The last of action (N,A) is repeated."""
+        seeds = tf.constant(rng.integers(2**32, size=DREAMS, dtype=np.uint32))
+        z, *state = (tf.repeat(part, DREAMS, axis=0) for part in (z[None], *state))
+        ended = np.zeros(DREAMS, bool)
+        for t in range(AHEAD + LATE + 1):
+            actions = tf.constant(np.repeat(action[min(t, len(action) - 1)][None], DREAMS, axis=0))
+            # A dream's step 0 would be an episode's first frame.
+            z, state, _, died = self.dream.step(z, actions, tuple(state), seeds, tf.fill(DREAMS, t + 1))
+            ended |= died.numpy()
+        return ended.mean()
 
 
 def _code(vae, frames):

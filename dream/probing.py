@@ -7,7 +7,7 @@ from matplotlib import image
 
 from world_models import env
 from world_models.dream.dream import load_dream
-from world_models.dream.foresight import Foresight
+from world_models.dream.foresight import AHEAD, Foresight
 from world_models.env.policies import constant_policy, play
 from world_models.env.record import load_episode, split
 from world_models.job.rundir import Atomic, Stage, world_keywords, write_json
@@ -24,6 +24,8 @@ COLUMNS = (
     ("at the end", "error_before_end", ".1f"),
     ("ends foreseen", "recall", ".0%"),
     ("false alarms", "false_alarms", ".2%"),
+    (f"{AHEAD} steps ahead", "ahead", ".1%"),
+    ("elsewhere", "elsewhere", ".1%"),
     ("R^2 of reward", "reward_r2", ".3f"),
     ("of next action", "action_r2", ".3f"),
 )
@@ -46,7 +48,7 @@ def probe(game, args):
             players = _players(game, dream, args, keywords)
             write_json(stage.path("players.json"), players, indent=1)
             print(_table(game, players, dream.temperature))
-        foresight = Foresight(game, vae, dream.rnn)
+        foresight = Foresight(game, vae, dream)
         measured = {name: foresight(paths, args.seed) for name, paths in recordings.items()}
         write_json(stage.path("recorded.json"), measured, indent=1)
         print(_recorded_table(measured))
