@@ -6,8 +6,8 @@ in dreams and in the real game. If one of them scores much more in dreams than i
 loss is.
 
 Last come recorded games: the run's held-out ones and those of --games. It measures V's error on all frames and on the last ones
-before an end, how many of the ends M predicts, and how well it predicts rewards and actions. Give it games of agents, because
-those are the states that C visits.
+before an end, how many of the ends M predicts, in its last step and in dreams that go on from some steps before, and how well
+it predicts rewards and actions. Give it games of agents, because those are the states that C visits.
 """
 
 from world_models.config import UserError
