@@ -29,7 +29,8 @@ class Foresight:
         self._code = tf.function(lambda frames: _code(vae, frames), input_signature=[frames], autograph=False)
         inputs = [tf.TensorSpec((ROWS, None, size)) for size in (self.rnn.z_size, self.rnn.action_size)]
         self._predict = tf.function(lambda z, action: _predict(dream.rnn, z, action), input_signature=inputs, autograph=False)
-        self._advance = tf.function(self.rnn.advance, autograph=False)
+        inputs = [tf.TensorSpec((1, None, size)) for size in (self.rnn.z_size, self.rnn.action_size)]
+        self._remember = tf.function(lambda z, action: _hidden(dream.rnn, z, action), input_signature=inputs, autograph=False)
 
     def __call__(self, paths, seed=0):
         """{name: number} of the episodes in the files `paths` (env.record).
@@ -85,22 +86,21 @@ class Foresight:
         ends, others = [], []
         for z, episode in episodes:
             action, last = np.float32(episode.action), len(z) - 1
-            moments = {}
-            if episode.ended and last >= AHEAD:
-                moments[last - AHEAD] = ends
-            if last > AHEAD + LATE:
-                moments[rng.integers(last - AHEAD - LATE)] = others
-            state = self.rnn.initial_state(1)
-            for t in range(max(moments, default=-1) + 1):
-                if t in moments:
-                    moments[t].append(self._share_that_ends(z[t], action[t : t + AHEAD + LATE + 1], state, rng))
-                state = self._advance(z[t : t + 1], action[t : t + 1], state, tf.constant([float(t == 0)]))
+            if episode.ended and last > AHEAD:
+                ends.append(self._share_that_ends(z, action, last - AHEAD, rng))
+            if last > AHEAD + LATE + 1:
+                others.append(self._share_that_ends(z, action, rng.integers(1, last - AHEAD - LATE), rng))
         return tuple(float(np.mean(part)) if part else None for part in (ends, others))
 
-    def _share_that_ends(self, z, action, state, rng):
-        """Share of dreams from z (Z,) and `state` that end in AHEAD + LATE + 1 steps. The last of action (N,A) is repeated."""
+    def _share_that_ends(self, z, action, moment, rng):
+        """Share of dreams that end if they go on from frame `moment`, 1 or later, of an episode z (T,Z), action (T,A).
+
+        They last AHEAD + LATE + 1 steps. The episode's last action is repeated after its end.
+        """
+        _, state = self._remember(z[None, :moment], action[None, :moment])
         seeds = tf.constant(rng.integers(2**32, size=DREAMS, dtype=np.uint32))
-        z, *state = (tf.repeat(part, DREAMS, axis=0) for part in (z[None], *state))
+        z, *state = (tf.repeat(part, DREAMS, axis=0) for part in (z[moment][None], *state))
+        action = action[moment:]
         ended = np.zeros(DREAMS, bool)
         for t in range(AHEAD + LATE + 1):
             actions = tf.constant(np.repeat(action[min(t, len(action) - 1)][None], DREAMS, axis=0))
@@ -119,9 +119,12 @@ def _code(vae, frames):
 
 def _predict(rnn, z, action):
     """M's Prediction (B,T,...) of episodes z (B,T,Z), action (B,T,A)."""
-    first = tf.one_hot(tf.zeros(ROWS, tf.int32), tf.shape(z)[1])
-    hidden, _ = rnn.hidden(z, action, first)  # (T,B,H)
-    return rnn.head(tf.transpose(hidden, (1, 0, 2)))
+    return rnn.head(tf.transpose(_hidden(rnn, z, action)[0], (1, 0, 2)))
+
+
+def _hidden(rnn, z, action):
+    """(h (T,B,H) after each step, the state after the last) of M, from the episodes' first frames."""
+    return rnn.hidden(z, action, tf.one_hot(tf.zeros(tf.shape(z)[0], tf.int32), tf.shape(z)[1]))
 
 
 def _foreseen(predictions):

@@ -108,7 +108,7 @@ def _counter():
 @pytest.mark.parametrize(("late", "ahead"), [(0, 1), (LATE, 1), (LATE + 1, 0)])
 def test_dreams_go_on_from_before_the_end_with_the_recorded_actions(recording, tmp_path, late, ahead):
     """M expects death `late` steps after the recorded one. Elsewhere the dreams begin where nothing ends in time."""
-    vae, rnn, *_ = recording
+    vae, *_ = recording
     action = np.float16([-1] * 30 + [1] * (31 - late))[:, None]
     frames, rewards = np.zeros((len(action), 64, 64, 3), np.uint8), np.ones(len(action))
     paths = [str(tmp_path / name) for name in ("dies.npz", "cut.npz")]
